@@ -1,0 +1,208 @@
+"""Typed configuration: one closed YAML file, every key with its unit, default and reason.
+
+The description at each field is the reference that `roheletd config-check --explain` prints, so
+that the documentation cannot differ from the code. An unknown key is an error that names its path.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from roheletd.errors import InvalidInput
+from roheletd.model import Name, StrategyName
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A closed group of keys."""
+
+
+class NodeConfig(Section):
+    """This machine."""
+
+    name: Annotated[
+        Name | None,
+        Meta(description="unique in the cluster; default: the host name up to its first dot"),
+    ] = None
+    labels: Annotated[
+        dict[str, str], Meta(description="facts about the machine that services may ask for")
+    ] = {}
+
+
+class ClusterConfig(Section):
+    """The cluster this node belongs to."""
+
+    name: Annotated[
+        Name, Meta(description="second level of every MQTT topic: rohe/<name>/...")
+    ] = "edge"
+    key_file: Annotated[
+        str | None,
+        Meta(
+            description="file with the cluster key (64 hex digits), which signs every message; "
+            "default: <data-dir>/cluster.key, made at the first start"
+        ),
+    ] = None
+
+
+class BrokerConfig(Section):
+    """The MQTT broker."""
+
+    mode: Annotated[
+        Literal["auto", "external", "managed", "embedded"],
+        Meta(
+            description="external: the brokers in urls; managed: this daemon runs mosquitto; "
+            "embedded: amqtt inside the daemon (slow, for trying out); auto: external if urls are "
+            "given, else managed if mosquitto is installed, else embedded"
+        ),
+    ] = "auto"
+    urls: Annotated[
+        tuple[str, ...],
+        Meta(description="mqtt://HOST[:PORT] or mqtts://HOST[:PORT], tried in order"),
+    ] = ()
+    username: Annotated[
+        str | None, Meta(description="for external brokers; managed ones use `rohe`")
+    ] = None
+    password_file: Annotated[
+        str | None,
+        Meta(description="file whose first line is the password, so that it is in no process list"),
+    ] = None
+    ca_file: Annotated[
+        str | None, Meta(description="CA certificates for mqtts; default: the system's")
+    ] = None
+    listen: Annotated[
+        str, Meta(description="address that a managed or embedded broker listens on")
+    ] = "127.0.0.1"
+    port: Annotated[
+        Port,
+        Meta(
+            description="port of a managed or embedded broker; not 1883, where a broker that the "
+            "system started would be in the way"
+        ),
+    ] = 9471
+    keepalive_s: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=3600,
+            description="a silent broker is noticed after up to twice this; less costs wakeups",
+        ),
+    ] = 10
+
+
+class EngineConfig(Section):
+    """What runs the instances."""
+
+    kind: Annotated[
+        Literal["auto", "docker", "process", "none"],
+        Meta(
+            description="docker: any Docker-compatible socket; process: supervised local "
+            "processes; none: this node runs nothing; auto: docker if a socket answers, else process"
+        ),
+    ] = "auto"
+    socket: Annotated[
+        str | None,
+        Meta(
+            description="path of the engine's socket; default: DOCKER_HOST, then "
+            "/run/docker.sock, /run/podman/podman.sock and the user's own"
+        ),
+    ] = None
+    pull_stall_s: Annotated[
+        Seconds,
+        Meta(description="an image pull with no progress for this long is given up and retried"),
+    ] = 30.0
+
+
+class TelemetryConfig(Section):
+    """What this node reports."""
+
+    interval_s: Annotated[
+        Seconds,
+        Meta(description="from one report to the next; more saves power and detects less quickly"),
+    ] = 1.0
+
+
+class AllocationConfig(Section):
+    """How the leader places instances."""
+
+    strategy: Annotated[
+        StrategyName,
+        Meta(
+            description="worst_fit: the emptiest node, which spreads load; best_fit: the fullest "
+            "that fits, which keeps room for large services; first_fit: the first by name"
+        ),
+    ] = "worst_fit"
+    weights: Annotated[
+        dict[Literal["cpu", "memory"], Annotated[float, Meta(ge=0, le=1000)]],
+        Meta(description="how much each score counts; a missing one counts 1"),
+    ] = {}
+    foreign_cpu_max: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="measured load that is not ours takes at most this share of a core from "
+            "what can be promised: CPU time can be shared, so a busy core still has some",
+        ),
+    ] = 0.9
+    port_min: Annotated[
+        Port, Meta(description="first host port given out where a service leaves the choice")
+    ] = 20_000
+    port_max: Annotated[Port, Meta(description="last such host port")] = 29_999
+
+
+class ApiConfig(Section):
+    """The local HTTP endpoint. The unix socket <data-dir>/roheletd.sock is always there."""
+
+    enabled: Annotated[
+        bool, Meta(description="also listen on TCP; the unix socket stays either way")
+    ] = True
+    listen: Annotated[
+        str,
+        Meta(description="address of the TCP endpoint; it has no TLS, so keep it on the machine"),
+    ] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="port of the TCP endpoint")] = 9470
+
+
+class Config(Section):
+    """The whole file. Every key may be left out."""
+
+    node: NodeConfig = NodeConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    broker: BrokerConfig = BrokerConfig()
+    engine: EngineConfig = EngineConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+    allocation: AllocationConfig = AllocationConfig()
+    api: ApiConfig = ApiConfig()
+    data_dir: Annotated[
+        str, Meta(description="where the log, the key and the socket live; --data-dir overrides")
+    ] = "/var/lib/roheletd"
+    event_loop: Annotated[
+        Literal["asyncio", "uvloop"],
+        Meta(
+            description="uvloop moves twice the messages for 2 MB more memory: worth it where one "
+            "leader hears hundreds of nodes"
+        ),
+    ] = "asyncio"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="what goes to standard error, and so to the journal"),
+    ] = "info"
+
+
+def parse(document: object) -> Config:
+    """A configuration from the plain values of a YAML or JSON document (None: all defaults).
+
+    Raises `InvalidInput` naming the key and what was expected.
+    """
+    try:
+        config = msgspec.convert({} if document is None else document, Config)
+    except msgspec.ValidationError as error:
+        raise InvalidInput("config", str(error)) from None
+    if config.allocation.port_min > config.allocation.port_max:
+        raise InvalidInput("$.allocation.port_min", "expected at most port_max")
+    if config.broker.mode == "external" and not config.broker.urls:
+        raise InvalidInput("$.broker.urls", "expected at least one URL with mode external")
+    return config

@@ -1,0 +1,68 @@
+"""Engines run instances. One file each; the runner knows only the `Engine` protocol."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from msgspec import Struct
+
+from roheletd.cluster.reconcile import Container, InstanceSpec
+from roheletd.errors import RoheletError
+from roheletd.model import EngineKind
+
+
+class EngineError(RoheletError):
+    """The engine refused one request; the message is its reason, fit for `why` and `events`.
+
+    `retry` is False where trying again cannot help until the service is changed.
+    """
+
+    def __init__(self, reason: str, *, retry: bool = True) -> None:
+        super().__init__(reason)
+        self.retry = retry
+
+
+class EngineInfo(Struct, frozen=True, kw_only=True):
+    """What answered: `name` is `Docker`, `Podman` or `process`, `address` how it was reached."""
+
+    kind: EngineKind
+    name: str
+    version: str
+    address: str
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """Counters of one running instance: CPU time since its start, memory now."""
+
+    cpu_s: float
+    memory_mib: int
+
+
+class Engine(Protocol):
+    """Runs, lists and removes the instances of one node of one cluster.
+
+    Every method raises `EngineError` for a refusal and `Unavailable` where the engine itself
+    does not answer.
+    """
+
+    async def open(self) -> EngineInfo:
+        """Connect (again); safe to call after `Unavailable`."""
+
+    async def close(self) -> None: ...
+
+    async def list(self) -> list[Container]:
+        """Every container of this cluster and node, running or not."""
+
+    async def run(self, spec: InstanceSpec) -> None:
+        """Create and start one copy, pulling the image first if it is absent."""
+
+    async def start(self, container_id: str) -> None:
+        """Start an existing copy again."""
+
+    async def remove(self, container_id: str, grace_s: float) -> None:
+        """Stop (signal, then kill after `grace_s`) and delete; a missing copy is no error."""
+
+    def usage(self) -> dict[str, Usage]:
+        """Container id to usage for what runs; cheap, called each second, never blocks."""
+
+    def changes(self) -> AsyncIterator[None]:
+        """One item whenever a container of ours may have changed; ends with `Unavailable`."""

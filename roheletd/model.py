@@ -1,0 +1,158 @@
+"""The nouns: what a node is, what a service asks for, where an instance was placed.
+
+Everything here is a frozen value that can be a member of a log entry. Units: CPU in millicores
+(1000 is one core), memory in MiB, GPU in percent of one device and MiB of its memory.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+MILLICORES_PER_CORE = 1000
+
+# `$(?!\n)` and not `$` alone, which Python also matches before a trailing newline.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$(?!\n)"
+
+Name = Annotated[
+    str,
+    Meta(pattern=NAME_PATTERN, description="letters, digits, '_' and '-', 1 to 63 characters"),
+]
+Text = Annotated[str, Meta(max_length=4096)]
+Millicores = Annotated[int, Meta(ge=0, le=10_000_000)]
+Mebibytes = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
+PortNumber = Annotated[int, Meta(ge=1, le=65535)]
+Protocol = Literal["tcp", "udp"]
+StrategyName = Literal["first_fit", "best_fit", "worst_fit"]
+EngineKind = Literal["docker", "process", "none"]
+
+
+class Value(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A frozen, closed struct: an unknown key is an error that names it."""
+
+
+class Port(Value):
+    """A port that an instance listens on, and the port of the node that leads to it."""
+
+    container_port: PortNumber
+    host_port: Annotated[int, Meta(ge=0, le=65535, description="0: the allocator chooses")] = 0
+    protocol: Protocol = "tcp"
+    required: Annotated[
+        bool, Meta(description="false: another host port will do where this one is taken")
+    ] = True
+
+
+class Service(Value):
+    """What a user wants running: an image or a command, how often, and what one copy needs."""
+
+    name: Name
+    application: Name = "default"
+    image: Annotated[
+        Text, Meta(description="container image; empty runs only on the process engine")
+    ] = ""
+    command: Annotated[
+        tuple[Text, ...], Meta(max_length=256, description="replaces the image's own command")
+    ] = ()
+    env: Annotated[dict[str, str], Meta(max_length=1024)] = {}
+    replicas: Annotated[int, Meta(ge=0, le=10_000)] = 1
+    cpu_millicores: Annotated[
+        Millicores, Meta(description="0: the sum of `cores`; both 0: no CPU is promised")
+    ] = 0
+    cores: Annotated[
+        tuple[Millicores, ...],
+        Meta(max_length=1024, description="millicores needed on each core used, e.g. [500, 50]"),
+    ] = ()
+    memory_mib: Annotated[
+        Mebibytes, Meta(description="resident memory, also the engine's limit; 0: no limit")
+    ] = 0
+    vms_mib: Annotated[Mebibytes, Meta(description="virtual memory; 0: not asked")] = 0
+    accelerators: Annotated[
+        dict[Name, Percent],
+        Meta(max_length=16, description="type to percent of one device, e.g. {gpu: 30}"),
+    ] = {}
+    gpu_memory_mib: Mebibytes = 0
+    sensitivity: Annotated[
+        int, Meta(ge=0, le=3, description="0 none, 1 CPU, 2 memory, 3 both")
+    ] = 0
+    ports: Annotated[tuple[Port, ...], Meta(max_length=256)] = ()
+    labels: Annotated[dict[str, str], Meta(max_length=256)] = {}
+    strategy: Annotated[
+        StrategyName | None, Meta(description="null: the cluster's configured strategy")
+    ] = None
+    stop_grace_s: Annotated[
+        float, Meta(ge=0, le=3600, description="from the stop signal to the kill")
+    ] = 10.0
+
+
+class Gpu(Value):
+    """One device. On boards with unified memory `memory_mib` is system memory, counted once."""
+
+    id: str
+    kind: Name = "gpu"
+    model: str = ""
+    percent: Percent = 100
+    memory_mib: Mebibytes = 0
+    shares_memory: bool = False
+
+
+class Capacity(Value):
+    """What a node has. `cores` maps core id to millicores; ids may have holes (offline cores)."""
+
+    cores: dict[int, Millicores]
+    memory_mib: Mebibytes
+    vms_mib: Mebibytes = 0
+    gpus: tuple[Gpu, ...] = ()
+
+    @property
+    def cpu_millicores(self) -> int:
+        return sum(self.cores.values())
+
+
+class Node(Value):
+    """A registered machine. `declared` came from a person's file, `measured` from its daemon."""
+
+    name: Name
+    capacity: Capacity
+    arch: str = ""
+    engine: EngineKind = "none"
+    labels: Annotated[dict[str, str], Meta(max_length=256)] = {}
+    mac_address: str = ""
+    frequency_ghz: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    source: Literal["declared", "measured"] = "measured"
+
+
+class PortBinding(Value):
+    """Host port chosen for one port of an instance."""
+
+    container_port: PortNumber
+    host_port: PortNumber
+    protocol: Protocol = "tcp"
+
+
+class Placement(Value):
+    """One instance of a service on one node, with the cores, devices and ports it was given.
+
+    `revision` is the log index of the service definition it was made from; `placed_at` is the
+    log index of the entry that committed it: the newest placement of an instance wins.
+    """
+
+    instance: str
+    service: Name
+    node: Name
+    revision: int
+    cores: dict[int, Millicores] = {}
+    gpus: dict[str, Percent] = {}
+    ports: tuple[PortBinding, ...] = ()
+    score: float = 0.0
+    terms: dict[str, float] = {}
+    placed_at: int = 0
+
+
+def demand(service: Service) -> tuple[int, ...]:
+    """Millicores per core, largest first; a service with no vector fills whole cores in turn."""
+    if service.cores:
+        return tuple(sorted((need for need in service.cores if need > 0), reverse=True))
+    whole, rest = divmod(service.cpu_millicores, MILLICORES_PER_CORE)
+    return (MILLICORES_PER_CORE,) * whole + ((rest,) if rest else ())
+
+
