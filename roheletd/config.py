@@ -20,7 +20,7 @@ class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A closed group of keys."""
 
 
-class NodeConfig(Section):
+class NodeConfig(Section, frozen=True):
     """This machine."""
 
     name: Annotated[
@@ -32,12 +32,12 @@ class NodeConfig(Section):
     ] = {}
 
 
-class ClusterConfig(Section):
+class ClusterConfig(Section, frozen=True):
     """The cluster this node belongs to."""
 
-    name: Annotated[
-        Name, Meta(description="second level of every MQTT topic: rohe/<name>/...")
-    ] = "edge"
+    name: Annotated[Name, Meta(description="second level of every MQTT topic: rohe/<name>/...")] = (
+        "edge"
+    )
     key_file: Annotated[
         str | None,
         Meta(
@@ -47,7 +47,7 @@ class ClusterConfig(Section):
     ] = None
 
 
-class BrokerConfig(Section):
+class BrokerConfig(Section, frozen=True):
     """The MQTT broker."""
 
     mode: Annotated[
@@ -92,14 +92,14 @@ class BrokerConfig(Section):
     ] = 10
 
 
-class EngineConfig(Section):
+class EngineConfig(Section, frozen=True):
     """What runs the instances."""
 
     kind: Annotated[
         Literal["auto", "docker", "process", "none"],
         Meta(
             description="docker: any Docker-compatible socket; process: supervised local "
-            "processes; none: this node runs nothing; auto: docker if a socket answers, else process"
+            "processes; none: runs nothing; auto: docker if a socket answers, else process"
         ),
     ] = "auto"
     socket: Annotated[
@@ -115,7 +115,7 @@ class EngineConfig(Section):
     ] = 30.0
 
 
-class TelemetryConfig(Section):
+class TelemetryConfig(Section, frozen=True):
     """What this node reports."""
 
     interval_s: Annotated[
@@ -124,7 +124,7 @@ class TelemetryConfig(Section):
     ] = 1.0
 
 
-class AllocationConfig(Section):
+class AllocationConfig(Section, frozen=True):
     """How the leader places instances."""
 
     strategy: Annotated[
@@ -153,7 +153,7 @@ class AllocationConfig(Section):
     port_max: Annotated[Port, Meta(description="last such host port")] = 29_999
 
 
-class ApiConfig(Section):
+class ApiConfig(Section, frozen=True):
     """The local HTTP endpoint. The unix socket <data-dir>/roheletd.sock is always there."""
 
     enabled: Annotated[
@@ -166,7 +166,7 @@ class ApiConfig(Section):
     port: Annotated[Port, Meta(description="port of the TCP endpoint")] = 9470
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """The whole file. Every key may be left out."""
 
     node: NodeConfig = NodeConfig()

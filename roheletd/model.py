@@ -31,7 +31,7 @@ class Value(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A frozen, closed struct: an unknown key is an error that names it."""
 
 
-class Port(Value):
+class Port(Value, frozen=True):
     """A port that an instance listens on, and the port of the node that leads to it."""
 
     container_port: PortNumber
@@ -42,7 +42,7 @@ class Port(Value):
     ] = True
 
 
-class Service(Value):
+class Service(Value, frozen=True):
     """What a user wants running: an image or a command, how often, and what one copy needs."""
 
     name: Name
@@ -71,9 +71,7 @@ class Service(Value):
         Meta(max_length=16, description="type to percent of one device, e.g. {gpu: 30}"),
     ] = {}
     gpu_memory_mib: Mebibytes = 0
-    sensitivity: Annotated[
-        int, Meta(ge=0, le=3, description="0 none, 1 CPU, 2 memory, 3 both")
-    ] = 0
+    sensitivity: Annotated[int, Meta(ge=0, le=3, description="0 none, 1 CPU, 2 memory, 3 both")] = 0
     ports: Annotated[tuple[Port, ...], Meta(max_length=256)] = ()
     labels: Annotated[dict[str, str], Meta(max_length=256)] = {}
     strategy: Annotated[
@@ -84,7 +82,7 @@ class Service(Value):
     ] = 10.0
 
 
-class Gpu(Value):
+class Gpu(Value, frozen=True):
     """One device. On boards with unified memory `memory_mib` is system memory, counted once."""
 
     id: str
@@ -95,7 +93,7 @@ class Gpu(Value):
     shares_memory: bool = False
 
 
-class Capacity(Value):
+class Capacity(Value, frozen=True):
     """What a node has. `cores` maps core id to millicores; ids may have holes (offline cores)."""
 
     cores: dict[int, Millicores]
@@ -108,7 +106,7 @@ class Capacity(Value):
         return sum(self.cores.values())
 
 
-class Node(Value):
+class Node(Value, frozen=True):
     """A registered machine. `declared` came from a person's file, `measured` from its daemon."""
 
     name: Name
@@ -121,7 +119,7 @@ class Node(Value):
     source: Literal["declared", "measured"] = "measured"
 
 
-class PortBinding(Value):
+class PortBinding(Value, frozen=True):
     """Host port chosen for one port of an instance."""
 
     container_port: PortNumber
@@ -129,7 +127,7 @@ class PortBinding(Value):
     protocol: Protocol = "tcp"
 
 
-class Placement(Value):
+class Placement(Value, frozen=True):
     """One instance of a service on one node, with the cores, devices and ports it was given.
 
     `revision` is the log index of the service definition it was made from; `placed_at` is the
@@ -154,5 +152,3 @@ def demand(service: Service) -> tuple[int, ...]:
         return tuple(sorted((need for need in service.cores if need > 0), reverse=True))
     whole, rest = divmod(service.cpu_millicores, MILLICORES_PER_CORE)
     return (MILLICORES_PER_CORE,) * whole + ((rest,) if rest else ())
-
-
