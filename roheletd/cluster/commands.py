@@ -1,0 +1,82 @@
+"""Commands: the only way the agreed state changes. Each becomes one entry of the log.
+
+Inside an entry they are msgpack maps tagged by `command`, so that an entry stays readable by a
+version that added fields with defaults.
+"""
+
+import msgspec
+from msgspec import Struct
+
+from roheletd.model import Name, Node, Placement, Service
+
+
+class Command(Struct, frozen=True, kw_only=True, tag_field="command"):
+    """Root of the union."""
+
+
+class AddServices(Command, frozen=True, tag="add-services"):
+    """Define services, or redefine those that exist: all of them or none."""
+
+    services: tuple[Service, ...]
+
+
+class RemoveService(Command, frozen=True, tag="remove-service"):
+    """Forget a service and release its placements."""
+
+    name: Name
+
+
+class AddNodes(Command, frozen=True, tag="add-nodes"):
+    """Register nodes, or correct what is known of them: all of them or none."""
+
+    nodes: tuple[Node, ...]
+
+
+class RemoveNode(Command, frozen=True, tag="remove-node"):
+    """Forget a node; what was placed on it is placed again elsewhere."""
+
+    name: Name
+
+
+class Place(Command, frozen=True, tag="place"):
+    """The allocator's decisions, in one piece: `released` first, then `placements`."""
+
+    placements: tuple[Placement, ...] = ()
+    released: tuple[str, ...] = ()
+
+
+AnyCommand = AddServices | RemoveService | AddNodes | RemoveNode | Place
+
+
+class Proposal(Struct, frozen=True, kw_only=True):
+    """A command under an id of the sender's making: sent twice, it is applied once."""
+
+    id: str
+    command: AnyCommand
+
+
+class Applied(Struct, frozen=True, kw_only=True):
+    """What a command did: the name of each thing it touched to what happened to it."""
+
+    changed: dict[str, str] = {}
+
+
+class Rejected(Struct, frozen=True, kw_only=True):
+    """Why a well-formed command does nothing in the present state."""
+
+    reason: str
+
+
+Outcome = Applied | Rejected
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Proposal)
+
+
+def encode(proposal: Proposal) -> bytes:
+    return _encoder.encode(proposal)
+
+
+def decode(data: bytes) -> Proposal:
+    """Raises `msgspec.MsgspecError` for an entry that this version does not know."""
+    return _decoder.decode(data)

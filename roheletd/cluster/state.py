@@ -1,0 +1,249 @@
+"""The agreed state: what every node holds after applying the same entries in the same order.
+
+`apply` is deterministic: it reads nothing but the entry and the state. A command that the state
+does not allow is applied as a rejection, so that all nodes agree on that, too.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from roheletd.cluster.commands import (
+    AddNodes,
+    AddServices,
+    AnyCommand,
+    Applied,
+    Outcome,
+    Place,
+    Proposal,
+    Rejected,
+    RemoveNode,
+    RemoveService,
+)
+from roheletd.model import Node, Placement, Service
+
+REMEMBERED_COMMANDS = 1024
+"""How many command ids are kept to recognise one that is sent again; the oldest are forgotten."""
+
+
+class Definition(Struct, frozen=True, kw_only=True):
+    """A service and its history: `revision` is the index of the entry that last changed it."""
+
+    service: Service
+    created_at: int
+    revision: int
+
+
+class Registration(Struct, frozen=True, kw_only=True):
+    """What is known of a node, and from whom: `node` is both put together."""
+
+    node: Node
+    declared: Node | None = None
+    measured: Node | None = None
+
+
+class SavedState(Struct, frozen=True, kw_only=True):
+    """The whole state as one value: what a snapshot of the log holds."""
+
+    index: int
+    term: int
+    services: dict[str, Definition] = {}
+    registrations: dict[str, Registration] = {}
+    placements: dict[str, Placement] = {}
+    outcomes: dict[str, Outcome] = {}
+
+
+class ClusterState:
+    """Services, nodes and placements by name, and how far the log has been applied."""
+
+    def __init__(self, saved: SavedState | None = None) -> None:
+        saved = saved or SavedState(index=0, term=0)
+        self.applied_index = saved.index
+        self.applied_term = saved.term
+        self.services = dict(saved.services)
+        self.registrations = dict(saved.registrations)
+        self.placements = dict(saved.placements)
+        self._outcomes = dict(saved.outcomes)
+
+    def saved(self) -> SavedState:
+        return SavedState(
+            index=self.applied_index,
+            term=self.applied_term,
+            services=dict(self.services),
+            registrations=dict(self.registrations),
+            placements=dict(self.placements),
+            outcomes=dict(self._outcomes),
+        )
+
+    def foresee(self, proposal: Proposal) -> Outcome | None:
+        """The outcome, where it is known without a log entry: a repetition, a refusal, no change.
+
+        None means that the command has to go through the log.
+        """
+        if (known := self._outcomes.get(proposal.id)) is not None:
+            return known
+        outcome = self._outcome(proposal.command)
+        if isinstance(outcome, Rejected):
+            return outcome
+        done = all(change == "unchanged" for change in outcome.changed.values())
+        return outcome if done else None
+
+    def apply(self, index: int, term: int, proposal: Proposal) -> Outcome:
+        """Apply the committed entry at `index`; entries come in order and only once."""
+        assert index == self.applied_index + 1, (index, self.applied_index)
+        assert term >= self.applied_term, (term, self.applied_term)
+        self.applied_index = index
+        self.applied_term = term
+        if (known := self._outcomes.get(proposal.id)) is not None:
+            return known
+        outcome = self._outcome(proposal.command)
+        if isinstance(outcome, Applied):
+            self._change(index, proposal.command)
+        self._outcomes[proposal.id] = outcome
+        while len(self._outcomes) > REMEMBERED_COMMANDS:
+            del self._outcomes[next(iter(self._outcomes))]
+        return outcome
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        return {name: known.node for name, known in self.registrations.items()}
+
+    def placements_on(self, node: str) -> dict[str, Placement]:
+        return {name: at for name, at in self.placements.items() if at.node == node}
+
+    def placements_of(self, service: str) -> list[Placement]:
+        """The placements of one service, by instance slot."""
+        found = [at for at in self.placements.values() if at.service == service]
+        return sorted(found, key=lambda at: slot(at.instance))
+
+    def check(self) -> None:
+        """Assert what must hold after every entry; run by tests after each step."""
+        for name, at in self.placements.items():
+            assert name == at.instance
+            assert at.service in self.services, f"{name} belongs to no service"
+            assert at.node in self.registrations, f"{name} is placed on no node"
+            assert at.revision <= self.services[at.service].revision
+            assert 0 < at.placed_at <= self.applied_index
+        assert len(self._outcomes) <= REMEMBERED_COMMANDS
+
+    def _outcome(self, command: AnyCommand) -> Outcome:
+        match command:
+            case AddServices(services=services):
+                return self._outcome_of_services(services)
+            case RemoveService(name=name) if name not in self.services:
+                return Rejected(reason=f"there is no service {name}")
+            case RemoveNode(name=name) if name not in self.registrations:
+                return Rejected(reason=f"there is no node {name}")
+            case RemoveService(name=name) | RemoveNode(name=name):
+                return Applied(changed={name: "removed"})
+            case AddNodes(nodes=nodes):
+                return Applied(changed={node.name: self._change_of_node(node) for node in nodes})
+            case Place():
+                return self._outcome_of_place(command)
+
+    def _outcome_of_services(self, services: tuple[Service, ...]) -> Outcome:
+        changed = {}
+        for service in services:
+            known = self.services.get(service.name)
+            if known is None:
+                changed[service.name] = "added"
+            elif known.service.application != service.application:
+                return Rejected(
+                    reason=f"service {service.name} belongs to application "
+                    f"{known.service.application}: remove it there or choose another name"
+                )
+            else:
+                changed[service.name] = "unchanged" if known.service == service else "updated"
+        return Applied(changed=changed)
+
+    def _change_of_node(self, node: Node) -> str:
+        known = self.registrations.get(node.name)
+        if known is None:
+            return "added"
+        return "unchanged" if known == self._registered(node) else "updated"
+
+    def _outcome_of_place(self, command: Place) -> Outcome:
+        changed = {name: "released" for name in command.released if name in self.placements}
+        for at in command.placements:
+            changed[at.instance] = "placed" if self._fits_state(at) else "overtaken"
+        return Applied(changed=changed)
+
+    def _fits_state(self, at: Placement) -> bool:
+        """Whether what the allocator saw is still so: it decided from an earlier state."""
+        known = self.services.get(at.service)
+        return known is not None and known.revision == at.revision and at.node in self.registrations
+
+    def _change(self, index: int, command: AnyCommand) -> None:
+        match command:
+            case AddServices(services=services):
+                for service in services:
+                    self._define(index, service)
+            case RemoveService(name=name):
+                del self.services[name]
+                self._release(at.instance for at in self.placements_of(name))
+            case AddNodes(nodes=nodes):
+                for node in nodes:
+                    self.registrations[node.name] = self._registered(node)
+            case RemoveNode(name=name):
+                del self.registrations[name]
+                self._release(self.placements_on(name))
+            case Place(placements=placements, released=released):
+                self._release(name for name in released if name in self.placements)
+                for at in placements:
+                    if self._fits_state(at):
+                        self.placements[at.instance] = replace(at, placed_at=index)
+
+    def _define(self, index: int, service: Service) -> None:
+        known = self.services.get(service.name)
+        if known is None:
+            known = Definition(service=service, created_at=index, revision=index)
+        elif known.service != service:
+            known = replace(known, service=service, revision=self._revision(index, known, service))
+        self.services[service.name] = known
+
+    def _revision(self, index: int, known: Definition, service: Service) -> int:
+        """A change of nothing but the number of replicas replaces no running instance."""
+        same = replace(known.service, replicas=service.replicas) == service
+        return known.revision if same else index
+
+    def _registered(self, node: Node) -> Registration:
+        """Hardware that was measured stands over what was declared; labels of both stay."""
+        known = self.registrations.get(node.name)
+        declared = known.declared if known else None
+        measured = known.measured if known else None
+        if node.source == "declared":
+            declared = node
+        else:
+            measured = node
+        merged = measured or node
+        if declared and measured:
+            merged = replace(measured, labels={**measured.labels, **declared.labels})
+        return Registration(node=merged, declared=declared, measured=measured)
+
+    def _release(self, instances: Iterable[str]) -> None:
+        for name in list(instances):
+            del self.placements[name]
+
+
+def slot(instance: str) -> int:
+    """`web.3` is the third slot of `web`."""
+    return int(instance.rpartition(".")[2])
+
+
+def instance_name(service: str, number: int) -> str:
+    return f"{service}.{number}"
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(SavedState)
+
+
+def encode(state: SavedState) -> bytes:
+    return _encoder.encode(state)
+
+
+def decode(data: bytes) -> SavedState:
+    """Raises `msgspec.MsgspecError` where the bytes are no state of this version."""
+    return _decoder.decode(data)
