@@ -128,7 +128,7 @@ class PortBinding(Value, frozen=True):
 
 
 class Placement(Value, frozen=True):
-    """One instance of a service on one node, with the cores, devices and ports it was given.
+    """One instance of a service on one node, with all that it was given of the node.
 
     `revision` is the log index of the service definition it was made from; `placed_at` is the
     log index of the entry that committed it: the newest placement of an instance wins.
@@ -141,6 +141,10 @@ class Placement(Value, frozen=True):
     cores: dict[int, Millicores] = {}
     gpus: dict[str, Percent] = {}
     ports: tuple[PortBinding, ...] = ()
+    cpu_millicores: Millicores = 0
+    memory_mib: Mebibytes = 0
+    vms_mib: Mebibytes = 0
+    gpu_memory_mib: Mebibytes = 0
     score: float = 0.0
     terms: dict[str, float] = {}
     placed_at: int = 0

@@ -2,13 +2,27 @@
 
 Pure: the runner loop reads the committed placements and the engine's list, asks for the actions
 and carries them out. It may be killed between any two of them; the next pass finds the rest.
+
+    placements --specification--> desired --+
+                                            +--reconcile--> Run | Start | Remove, and when to look
+    engine list ----------------> actual ---+               again
+    History per instance (how often it failed, when it may be tried again)
 """
 
+import math
+from collections.abc import Collection, Iterable, Mapping
+from hashlib import blake2b
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from roheletd.model import Gpu, PortBinding
+from roheletd.model import Gpu, Node, Placement, PortBinding, Service
+
+BACKOFF_S_MAX = 60.0
+HEALTHY_AFTER_S = 300.0
+"""An instance that ran this long starts with a clean record when it fails again."""
 
 
 class InstanceSpec(Struct, frozen=True, kw_only=True):
@@ -46,3 +60,187 @@ class Container(Struct, frozen=True, kw_only=True):
     created_s: float = 0.0
     exit_code: int | None = None
     reason: str = ""
+
+
+class History(Struct, frozen=True, kw_only=True):
+    """What happened to one instance under one specification, on the monotonic clock."""
+
+    digest: str
+    failures: int = 0
+    restarts: int = 0
+    running: bool = False
+    running_since_s: float = 0.0
+    retry_at_s: float = 0.0
+    reason: str = ""
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """Create and start a copy that is not there."""
+
+    spec: InstanceSpec
+
+
+class Start(Struct, frozen=True, kw_only=True):
+    """Start a copy again that has ended or was never started."""
+
+    instance: str
+    container_id: str
+
+
+class Remove(Struct, frozen=True, kw_only=True):
+    """Stop and delete a copy, and why."""
+
+    instance: str
+    container_id: str
+    grace_s: float
+    reason: str
+
+
+Action = Run | Start | Remove
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """Actions to take now; `look_again_s` is when a back-off ends (infinity: no need)."""
+
+    actions: tuple[Action, ...]
+    look_again_s: float
+
+
+DEFAULT_GRACE_S = 10.0
+"""For a copy whose specification is gone with the service that asked for it."""
+
+
+def specification(
+    *, cluster: str, service: Service, placement: Placement, node: Node
+) -> InstanceSpec:
+    """All that an engine needs for `placement`, with a digest of exactly that."""
+    given = {gpu.id: gpu for gpu in node.capacity.gpus}
+    identity = {
+        "ROHE_CLUSTER": cluster,
+        "ROHE_NODE": placement.node,
+        "ROHE_SERVICE": service.name,
+        "ROHE_INSTANCE": placement.instance,
+    }
+    spec = InstanceSpec(
+        cluster=cluster,
+        node=placement.node,
+        service=service.name,
+        instance=placement.instance,
+        digest="",
+        image=service.image,
+        command=service.command,
+        env={**service.env, **identity},
+        cores=tuple(sorted(placement.cores)),
+        quota_millicores=sum(placement.cores.values()),
+        memory_mib=service.memory_mib,
+        gpus=tuple(given[device] for device in sorted(placement.gpus) if device in given),
+        ports=placement.ports,
+        labels=service.labels,
+        stop_grace_s=service.stop_grace_s,
+    )
+    digest = blake2b(msgspec.json.encode(spec, order="deterministic"), digest_size=8)
+    return replace(spec, digest=digest.hexdigest())
+
+
+def backoff_s(failures: int) -> float:
+    """The first failure is repaired at once; then 1 s, doubling to a minute."""
+    assert failures > 0
+    return 0.0 if failures == 1 else min(BACKOFF_S_MAX, 2.0 ** (failures - 2))
+
+
+def observed(history: History, container: Container | None, now_s: float) -> History:
+    """`history` after seeing `container`; an end is counted once, however often it is seen."""
+    if container is None or container.state == "created":
+        return history
+    if container.state == "running":
+        if not history.running:
+            return replace(history, running=True, running_since_s=now_s, reason="")
+        healthy = now_s - history.running_since_s >= HEALTHY_AFTER_S
+        return replace(history, failures=0) if healthy and history.failures else history
+    if not history.running and history.failures:
+        return history
+    return failed(history, container.reason, now_s=now_s)
+
+
+def failed(history: History, reason: str, *, now_s: float, retry: bool = True) -> History:
+    """`history` after a failure; without `retry` the instance waits until it is changed."""
+    failures = history.failures + 1
+    return replace(
+        history,
+        failures=failures,
+        restarts=history.restarts + 1,
+        running=False,
+        retry_at_s=now_s + backoff_s(failures) if retry else math.inf,
+        reason=reason,
+    )
+
+
+def reconcile(
+    desired: Mapping[str, InstanceSpec],
+    actual: Iterable[Container],
+    *,
+    history: Mapping[str, History],
+    busy: Collection[str],
+    now_s: float,
+) -> Plan:
+    """The actions that bring `actual` to `desired`.
+
+    `busy` names instances that an earlier action is still working on: they are left alone.
+    `history` has an entry for every desired instance.
+    """
+    actions: list[Action] = []
+    look_again_s = math.inf
+    kept: dict[str, Container] = {}
+    for container in sorted(actual, key=_preference):
+        if container.instance in busy:
+            continue
+        why = _surplus(container, desired.get(container.instance), kept)
+        if why:
+            actions.append(_removal(container, desired.get(container.instance), why))
+        else:
+            kept[container.instance] = container
+    removed = {action.instance for action in actions if isinstance(action, Remove)}
+    for name, spec in desired.items():
+        copy = kept.get(name)
+        if name in busy or (copy is None and name in removed):
+            continue
+        if copy is not None and copy.state == "running":
+            continue
+        if now_s < history[name].retry_at_s:
+            look_again_s = min(look_again_s, history[name].retry_at_s)
+        elif copy is None:
+            actions.append(Run(spec=spec))
+        else:
+            actions.append(Start(instance=name, container_id=copy.id))
+    return Plan(actions=tuple(actions), look_again_s=look_again_s)
+
+
+def state_of(container: Container | None, history: History, *, busy: bool) -> str:
+    """One word for people: running, starting, waiting (for its next try) or failed."""
+    if container is not None and container.state == "running":
+        return "running"
+    if busy or not history.failures:
+        return "starting"
+    return "failed" if math.isinf(history.retry_at_s) else "waiting"
+
+
+def _preference(container: Container) -> tuple[bool, float, str]:
+    """Of several copies of one instance the running one that is oldest stays."""
+    return container.state != "running", container.created_s, container.id
+
+
+def _surplus(container: Container, spec: InstanceSpec | None, kept: Mapping[str, Container]) -> str:
+    if spec is None:
+        return "no longer placed here"
+    if container.digest != spec.digest:
+        return "its definition changed"
+    return "a second copy" if container.instance in kept else ""
+
+
+def _removal(container: Container, spec: InstanceSpec | None, reason: str) -> Remove:
+    return Remove(
+        instance=container.instance,
+        container_id=container.id,
+        grace_s=spec.stop_grace_s if spec else DEFAULT_GRACE_S,
+        reason=reason,
+    )

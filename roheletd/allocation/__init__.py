@@ -1,0 +1,1 @@
+"""The scoring allocator: filter, score, select. Pure; see README.md beside this file."""
