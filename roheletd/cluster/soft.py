@@ -1,0 +1,46 @@
+"""Soft state: what is known of the cluster that is not agreed, never on disk and may be stale.
+
+The loops write it, the doors and the allocator read it. Losing it costs a second of looking again.
+"""
+
+from msgspec import Struct
+
+from roheletd.telemetry import Telemetry
+
+
+class BrokerLink(Struct, frozen=True, kw_only=True):
+    """The MQTT link of this node; `reason` says why there is none."""
+
+    mode: str
+    url: str = ""
+    connected: bool = False
+    protocol: str = ""
+    reason: str = "not connected yet"
+    reconnects: int = 0
+    dropped: int = 0
+
+
+class EngineLink(Struct, frozen=True, kw_only=True):
+    """The engine of this node; `reason` says why it does not answer."""
+
+    kind: str
+    name: str = ""
+    version: str = ""
+    address: str = ""
+    reachable: bool = False
+    reason: str = "not asked yet"
+
+
+class SoftState:
+    """Everything soft of one node's daemon."""
+
+    def __init__(self, *, broker: BrokerLink, engine: EngineLink) -> None:
+        self.broker = broker
+        self.engine = engine
+        self.telemetry: dict[str, Telemetry] = {}
+        self.usual_millicores: dict[str, dict[int, int]] = {}
+        """Per node: use per core, smoothed over some seconds, so that one spike decides nothing."""
+        self.waiting: dict[str, str] = {}
+        """Service to the reason why some of its replicas have no place; the leader's view."""
+        self.dropped_messages: dict[str, int] = {}
+        """Reason to count of the messages that were not acted on."""
