@@ -1,0 +1,410 @@
+"""Every verb, once: HTTP routes, MQTT commands and the CLI all end here.
+
+An operation takes one request struct and gives one response struct; it raises `InvalidInput`,
+`NotFound`, `Refused`, `Unavailable` or `UnknownOutcome`, which each door turns into a `Problem`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from roheletd.allocation.allocate import explain
+from roheletd.allocation.foreign import foreign_loads
+from roheletd.allocation.schedule import View, snapshot
+from roheletd.allocation.snapshot import Profile, Snapshot
+from roheletd.api import views
+from roheletd.clock import Clock
+from roheletd.cluster.commands import (
+    AddNodes,
+    AddServices,
+    AnyCommand,
+    Outcome,
+    Rejected,
+    RemoveNode,
+    RemoveService,
+)
+from roheletd.cluster.events import Event, Events
+from roheletd.cluster.membership import Membership
+from roheletd.cluster.soft import SoftState
+from roheletd.cluster.state import ClusterState, slot
+from roheletd.errors import InvalidInput, Refused, RoheletError, Unavailable
+from roheletd.model import Placement
+from roheletd.rohe import nodes_from, services_from
+from roheletd.telemetry import InstanceUse
+
+
+class NotFound(RoheletError):  # noqa: N818 - the word every door uses
+    """There is nothing of that name."""
+
+
+class UnknownOutcome(RoheletError):  # noqa: N818 - the word every door uses
+    """The command may or may not have been committed; sending the same id again tells."""
+
+
+class Log(Protocol):
+    """The agreed log as the doors see it."""
+
+    term: int
+    leader: str
+    failure: str
+
+    async def propose(self, command: AnyCommand, *, command_id: str) -> Outcome:
+        """Returns once the command is durable and applied, or known to be refused."""
+
+
+class Operation(Struct, frozen=True):
+    """One verb: its name, its HTTP method and path, what it takes, what it gives, what does it."""
+
+    name: str
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    request: type[views.Request]
+    response: type[views.Response]
+    run: Callable[["Operations", Any, str], Awaitable[views.Response]]
+
+    @property
+    def writes(self) -> bool:
+        return self.method != "GET"
+
+
+class Operations:
+    """The verbs of one daemon. Reads answer from memory; writes go through the log."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        cluster: str,
+        version: str,
+        profile: Profile,
+        state: ClusterState,
+        soft: SoftState,
+        membership: Membership,
+        events: Events,
+        log: Log,
+        clock: Clock,
+        challenge: Callable[[], str],
+    ) -> None:
+        self._node = node
+        self._cluster = cluster
+        self._version = version
+        self._profile = profile
+        self._state = state
+        self._soft = soft
+        self._membership = membership
+        self._events = events
+        self._log = log
+        self._clock = clock
+        self._challenge = challenge
+        self._started_s = clock.now_s()
+
+    async def status(self, _request: views.Nothing, _id: str) -> views.Status:
+        wanted = sum(known.service.replicas for known in self._state.services.values())
+        running = sum(use.state == "running" for use in self._uses().values())
+        return views.Status(
+            version=self._version,
+            node=self._node,
+            cluster=self._cluster,
+            role="leader" if self._log.leader == self._node else "follower",
+            leader=self._log.leader,
+            term=self._log.term,
+            applied_index=self._state.applied_index,
+            uptime_s=round(self._clock.now_s() - self._started_s, 3),
+            nodes=len(self._state.registrations),
+            services=len(self._state.services),
+            instances_wanted=wanted,
+            instances_running=running,
+            broker=self._soft.broker,
+            engine=self._soft.engine,
+            warnings=self._warnings(),
+            dropped_messages=dict(self._soft.dropped_messages),
+        )
+
+    async def ready(self, _request: views.Nothing, _id: str) -> views.Ready:
+        reasons = []
+        if not self._log.leader:
+            reasons.append("there is no leader")
+        if self._log.failure:
+            reasons.append(f"the log does not take entries: {self._log.failure}")
+        if not self._soft.engine.reachable:
+            reasons.append(f"the engine does not answer: {self._soft.engine.reason}")
+        if self._node not in self._state.registrations:
+            reasons.append("this node is not registered yet")
+        return views.Ready(ready=not reasons, reasons=tuple(reasons))
+
+    async def leader(self, _request: views.Nothing, _id: str) -> views.LeaderView:
+        return views.LeaderView(
+            leader=self._log.leader, term=self._log.term, challenge=self._challenge()
+        )
+
+    async def nodes(self, _request: views.Nothing, _id: str) -> views.Nodes:
+        free = self._snapshot().nodes
+        found = tuple(
+            views.NodeView(
+                node=item.node,
+                liveness=item.liveness,
+                instances=len(self._state.placements_on(name)),
+                free_cores=dict(item.cores),
+                free_cpu_millicores=item.cpu_millicores,
+                free_memory_mib=item.memory_mib,
+            )
+            for name, item in free.items()
+        )
+        return views.Nodes(nodes=found)
+
+    async def services(self, _request: views.Nothing, _id: str) -> views.Services:
+        uses = self._uses()
+        found = []
+        for name, known in sorted(self._state.services.items()):
+            placed = [at.instance for at in self._state.placements_of(name)]
+            found.append(
+                views.ServiceView(
+                    service=known.service,
+                    revision=known.revision,
+                    placed=len(placed),
+                    running=sum(
+                        uses[instance].state == "running" for instance in placed if instance in uses
+                    ),
+                    waiting=self._soft.waiting.get(name, ""),
+                )
+            )
+        return views.Services(services=tuple(found))
+
+    async def instances(self, _request: views.Nothing, _id: str) -> views.Instances:
+        placements = sorted(
+            self._state.placements.values(), key=lambda at: (at.service, slot(at.instance))
+        )
+        return views.Instances(instances=self._views_of(placements))
+
+    async def why(self, request: views.ByName, _id: str) -> views.Why:
+        known = self._state.services.get(request.name)
+        if known is None:
+            raise NotFound(f"there is no service {request.name}")
+        return views.Why(
+            service=request.name,
+            replicas=known.service.replicas,
+            waiting=self._soft.waiting.get(request.name, ""),
+            instances=self._views_of(self._state.placements_of(request.name)),
+            verdicts=explain(self._snapshot(), known.service, self._profile),
+        )
+
+    async def telemetry(self, _request: views.Nothing, _id: str) -> views.TelemetryList:
+        return views.TelemetryList(telemetry=tuple(self._soft.telemetry.values()))
+
+    async def events(self, request: views.EventsAfter, _id: str) -> views.EventList:
+        found = self._events.after(request.after)
+        if not found and request.wait_s > 0:
+            found = await self._next_events(request.after, request.wait_s)
+        return views.EventList(events=found, last=found[-1].seq if found else request.after)
+
+    async def add_services(self, request: views.ServicesToAdd, command_id: str) -> views.Changes:
+        _refuse_twins([service.name for service in request.services], "$.services")
+        return await self._commit(AddServices(services=request.services), command_id)
+
+    async def add_nodes(self, request: views.NodesToAdd, command_id: str) -> views.Changes:
+        _refuse_twins([node.name for node in request.nodes], "$.nodes")
+        declared = tuple(msgspec.structs.replace(node, source="declared") for node in request.nodes)
+        return await self._commit(AddNodes(nodes=declared), command_id)
+
+    async def import_services(self, request: views.Document, command_id: str) -> views.Changes:
+        imported = services_from(request.document)
+        changes = await self._commit(AddServices(services=imported.items), command_id)
+        return msgspec.structs.replace(changes, notes=imported.notes)
+
+    async def import_nodes(self, request: views.Document, command_id: str) -> views.Changes:
+        imported = nodes_from(request.document)
+        changes = await self._commit(AddNodes(nodes=imported.items), command_id)
+        return msgspec.structs.replace(changes, notes=imported.notes)
+
+    async def remove_service(self, request: views.ByName, command_id: str) -> views.Changes:
+        if request.name not in self._state.services:
+            raise NotFound(f"there is no service {request.name}")
+        return await self._commit(RemoveService(name=request.name), command_id)
+
+    async def remove_node(self, request: views.ByName, command_id: str) -> views.Changes:
+        if request.name not in self._state.registrations:
+            raise NotFound(f"there is no node {request.name}")
+        if self._membership.liveness(request.name, self._clock.now_s()) == "alive":
+            raise Refused(
+                f"node {request.name} is alive and would register itself again: stop its roheletd "
+                "first"
+            )
+        return await self._commit(RemoveNode(name=request.name), command_id)
+
+    async def _next_events(self, after: int, wait_s: float) -> tuple[Event, ...]:
+        happened = asyncio.Event()
+
+        def listen(_event: Event) -> None:
+            happened.set()
+
+        self._events.listeners.add(listen)
+        try:
+            await asyncio.wait_for(happened.wait(), wait_s)
+        except TimeoutError:
+            return ()
+        finally:
+            self._events.listeners.discard(listen)
+        return self._events.after(after)
+
+    async def _commit(self, command: AnyCommand, command_id: str) -> views.Changes:
+        outcome = await self._log.propose(command, command_id=command_id)
+        if isinstance(outcome, Rejected):
+            raise Refused(outcome.reason)
+        return views.Changes(changed=outcome.changed)
+
+    def _snapshot(self) -> Snapshot:
+        now_s = self._clock.now_s()
+        liveness = {
+            name: self._membership.liveness(name, now_s) for name in self._state.registrations
+        }
+        view = View(liveness=liveness, foreign=foreign_loads(self._soft, self._state))
+        return snapshot(self._state, view, self._profile)
+
+    def _uses(self) -> dict[str, InstanceUse]:
+        """The newest word on each instance, from the node where it is placed."""
+        placements = self._state.placements
+        return {
+            use.instance: use
+            for node, report in self._soft.telemetry.items()
+            for use in report.instances
+            if use.instance in placements and placements[use.instance].node == node
+        }
+
+    def _views_of(self, placements: list[Placement]) -> tuple[views.InstanceView, ...]:
+        uses = self._uses()
+        return tuple(_instance_view(at, uses.get(at.instance)) for at in placements)
+
+    def _warnings(self) -> tuple[str, ...]:
+        found = []
+        if self._log.failure:
+            found.append(f"the log does not take entries: {self._log.failure}")
+        if not self._soft.broker.connected:
+            found.append(f"no broker: {self._soft.broker.reason}; telemetry stays on this node")
+        if not self._soft.engine.reachable:
+            found.append(f"the engine does not answer: {self._soft.engine.reason}")
+        report = self._soft.telemetry.get(self._node)
+        if report is not None:
+            found += [f"sensor {name}: {reason}" for name, reason in report.sick.items()]
+            found += [f"this node is throttled: {reason}" for reason in report.throttled]
+        found += [f"service {name} waits: {why}" for name, why in self._soft.waiting.items()]
+        return tuple(found)
+
+
+def _instance_view(at: Placement, use: InstanceUse | None) -> views.InstanceView:
+    return views.InstanceView(
+        instance=at.instance,
+        service=at.service,
+        node=at.node,
+        state=use.state if use else "placed",
+        cores=at.cores,
+        gpus=at.gpus,
+        ports=at.ports,
+        score=at.score,
+        terms=at.terms,
+        restarts=use.restarts if use else 0,
+        reason=use.reason if use else "",
+        used_cpu_millicores=use.cpu_millicores if use else None,
+        used_memory_mib=use.memory_mib if use else None,
+    )
+
+
+def _refuse_twins(names: list[str], field: str) -> None:
+    seen = set()
+    for position, name in enumerate(names):
+        if name in seen:
+            raise InvalidInput(f"{field}[{position}].name", f"expected each name once, got {name}")
+        seen.add(name)
+
+
+def problem_of(error: RoheletError) -> views.Problem:
+    """What a door answers for `error`."""
+    match error:
+        case InvalidInput():
+            return views.Problem(error="invalid", reason=error.expected, field=error.field)
+        case NotFound():
+            return views.Problem(error="not found", reason=str(error))
+        case UnknownOutcome():
+            return views.Problem(error="unknown", reason=str(error))
+        case Unavailable():
+            return views.Problem(error="unavailable", reason=str(error))
+    return views.Problem(error="refused", reason=str(error))
+
+
+OPERATIONS = (
+    Operation("status", "GET", "/status", views.Nothing, views.Status, Operations.status),
+    Operation("ready", "GET", "/readyz", views.Nothing, views.Ready, Operations.ready),
+    Operation(
+        "leader", "GET", "/api/v1/leader", views.Nothing, views.LeaderView, Operations.leader
+    ),
+    Operation("nodes", "GET", "/api/v1/nodes", views.Nothing, views.Nodes, Operations.nodes),
+    Operation(
+        "add-nodes", "POST", "/api/v1/nodes", views.NodesToAdd, views.Changes, Operations.add_nodes
+    ),
+    Operation(
+        "remove-node",
+        "DELETE",
+        "/api/v1/nodes/{name}",
+        views.ByName,
+        views.Changes,
+        Operations.remove_node,
+    ),
+    Operation(
+        "services", "GET", "/api/v1/services", views.Nothing, views.Services, Operations.services
+    ),
+    Operation(
+        "add-services",
+        "POST",
+        "/api/v1/services",
+        views.ServicesToAdd,
+        views.Changes,
+        Operations.add_services,
+    ),
+    Operation(
+        "remove-service",
+        "DELETE",
+        "/api/v1/services/{name}",
+        views.ByName,
+        views.Changes,
+        Operations.remove_service,
+    ),
+    Operation(
+        "instances",
+        "GET",
+        "/api/v1/instances",
+        views.Nothing,
+        views.Instances,
+        Operations.instances,
+    ),
+    Operation(
+        "events", "GET", "/api/v1/events", views.EventsAfter, views.EventList, Operations.events
+    ),
+    Operation("why", "GET", "/api/v1/why/{name}", views.ByName, views.Why, Operations.why),
+    Operation(
+        "telemetry",
+        "GET",
+        "/api/v1/telemetry",
+        views.Nothing,
+        views.TelemetryList,
+        Operations.telemetry,
+    ),
+    Operation(
+        "import-services",
+        "POST",
+        "/api/v1/rohe/services",
+        views.Document,
+        views.Changes,
+        Operations.import_services,
+    ),
+    Operation(
+        "import-nodes",
+        "POST",
+        "/api/v1/rohe/nodes",
+        views.Document,
+        views.Changes,
+        Operations.import_nodes,
+    ),
+)
+"""Every verb there is. What is not in this table cannot be asked through any door."""
