@@ -1,0 +1,135 @@
+"""NVIDIA GPUs through NVML, the driver's own library.
+
+`pynvml` costs some 5 MB, so that it is imported only where a driver is loaded. A driver that is
+loaded late, a GPU added later and a driver that was reloaded are all met by starting NVML anew at
+the next look.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from roheletd.collectors.sensor import Reading, Sensor, SensorError
+from roheletd.telemetry import GpuReading, GpuUse
+
+MIB = 1024 * 1024
+DRIVER_FILES = ("proc/driver/nvidia/version", "dev/nvidiactl")
+GPUS_MAX = 64
+
+T = TypeVar("T")
+
+
+class NvidiaSensor(Sensor[tuple[GpuReading, ...]]):
+    """Every GPU that NVML shows; a figure that one does not support is null."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._library: Library | None = None
+        self._listed: frozenset[str] = frozenset()
+
+    def look(self) -> None:
+        """Start NVML where a driver is; again where it failed or the list of GPUs changed."""
+        if not any((self._root / name).exists() for name in DRIVER_FILES):
+            self.close()
+            return
+        listed = listed_gpus(self._root)
+        if self._library is not None and self._library.sound and listed == self._listed:
+            return
+        self.close()
+        self._library = Library()
+        self._listed = listed
+
+    def read(self) -> Reading[tuple[GpuReading, ...]]:
+        return Reading(()) if self._library is None else self._library.read()
+
+    def close(self) -> None:
+        library, self._library = self._library, None
+        if library is not None:
+            library.close()
+
+
+class Library:
+    """NVML, started, with the handles of its GPUs. `sound` until something but a figure fails."""
+
+    def __init__(self) -> None:
+        import pynvml  # noqa: PLC0415 - see the head of this file
+
+        self._nvml: ModuleType = pynvml
+        self.sound = True
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError as error:
+            raise SensorError(f"cannot start NVML, is the driver complete? {error}") from None
+        try:
+            self._gpus = [
+                Gpu(pynvml, index) for index in range(min(pynvml.nvmlDeviceGetCount(), GPUS_MAX))
+            ]
+        except pynvml.NVMLError as error:
+            self.close()
+            raise SensorError(f"NVML does not list its GPUs: {error}") from None
+
+    def read(self) -> Reading[tuple[GpuReading, ...]]:
+        readings: list[GpuReading] = []
+        troubles: list[str] = []
+        for gpu in self._gpus:
+            try:
+                readings.append(GpuReading(use=gpu.read()))
+            except self._nvml.NVMLError as error:
+                self.sound = False
+                troubles.append(f"{gpu.id}: {error}")
+        return Reading(tuple(readings), "; ".join(troubles))
+
+    def close(self) -> None:
+        try:
+            self._nvml.nvmlShutdown()
+        except self._nvml.NVMLError:
+            self.sound = False  # the driver has gone already and took its side down with it
+
+
+class Gpu:
+    """One GPU by its handle."""
+
+    def __init__(self, nvml: ModuleType, index: int) -> None:
+        self._nvml = nvml
+        self._unsupported = (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound)
+        self._handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        self.id: str = nvml.nvmlDeviceGetUUID(self._handle)
+        self._model: str = self._figure(nvml.nvmlDeviceGetName) or ""
+
+    def read(self) -> GpuUse:
+        nvml = self._nvml
+        rates = self._figure(nvml.nvmlDeviceGetUtilizationRates)
+        memory = self._figure(nvml.nvmlDeviceGetMemoryInfo)
+        power_mw = self._figure(nvml.nvmlDeviceGetPowerUsage)
+        return GpuUse(
+            id=self.id,
+            model=self._model,
+            used_percent=None if rates is None else float(rates.gpu),
+            memory_total_mib=None if memory is None else memory.total // MIB,
+            memory_used_mib=None if memory is None else memory.used // MIB,
+            celsius=self._celsius(),
+            power_w=None if power_mw is None else round(power_mw / 1000, 1),
+        )
+
+    def _celsius(self) -> float | None:
+        sensor = self._nvml.NVML_TEMPERATURE_GPU
+        for query in (
+            self._nvml.nvmlDeviceGetTemperatureV,
+            self._nvml.nvmlDeviceGetTemperature,  # drivers that do not know the former
+        ):
+            celsius = self._figure(query, sensor)
+            if celsius is not None:
+                return float(celsius)
+        return None
+
+    def _figure(self, query: Callable[..., T], *arguments: int) -> T | None:
+        try:
+            return query(self._handle, *arguments)
+        except self._unsupported:
+            return None
+
+
+def listed_gpus(root: Path) -> frozenset[str]:
+    """PCI addresses of the GPUs the driver serves; empty where it keeps no such list."""
+    return frozenset(path.name for path in (root / "proc/driver/nvidia/gpus").glob("*"))
