@@ -186,23 +186,30 @@ def reconcile(
     """The actions that bring `actual` to `desired`.
 
     `busy` names instances that an earlier action is still working on: they are left alone.
-    `history` has an entry for every desired instance.
+    `history` has an entry for every desired instance, and one under its id for each container
+    whose removal has failed.
     """
     actions: list[Action] = []
     look_again_s = math.inf
     kept: dict[str, Container] = {}
+    leaving: set[str] = set()
     for container in sorted(actual, key=_preference):
         if container.instance in busy:
             continue
-        why = _surplus(container, desired.get(container.instance), kept)
-        if why:
-            actions.append(_removal(container, desired.get(container.instance), why))
-        else:
+        spec = desired.get(container.instance)
+        why = _surplus(container, spec, kept)
+        past = history.get(container.id)
+        if not why:
             kept[container.instance] = container
-    removed = {action.instance for action in actions if isinstance(action, Remove)}
+        elif past is not None and now_s < past.retry_at_s:
+            leaving.add(container.instance)
+            look_again_s = min(look_again_s, past.retry_at_s)
+        else:
+            leaving.add(container.instance)
+            actions.append(_removal(container, spec, why))
     for name, spec in desired.items():
         copy = kept.get(name)
-        if name in busy or (copy is None and name in removed):
+        if name in busy or (copy is None and name in leaving):
             continue
         if copy is not None and copy.state == "running":
             continue

@@ -1,0 +1,99 @@
+"""Leader work: brings every service to its number of replicas, by proposing placements."""
+
+import asyncio
+import logging
+from random import Random
+from uuid import uuid4
+
+from roheletd.allocation.foreign import foreign_loads
+from roheletd.allocation.schedule import Schedule, View, schedule
+from roheletd.allocation.snapshot import Profile
+from roheletd.api.operations import Log, UnknownOutcome
+from roheletd.clock import Clock
+from roheletd.cluster.events import Events
+from roheletd.cluster.membership import Membership
+from roheletd.cluster.soft import SoftState
+from roheletd.cluster.state import ClusterState
+from roheletd.errors import Unavailable
+
+logger = logging.getLogger(__name__)
+
+RETRY_WAITING_S = 5.0
+"""How often a service without a place is tried again while nothing but measured load changes."""
+
+
+class Leader:
+    """Runs the allocator whenever the agreed state, or what is measured, may allow more."""
+
+    name = "leader"
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        profile: Profile,
+        state: ClusterState,
+        soft: SoftState,
+        membership: Membership,
+        events: Events,
+        clock: Clock,
+        rng: Random,
+    ) -> None:
+        self._log = log
+        self._profile = profile
+        self._state = state
+        self._soft = soft
+        self._membership = membership
+        self._events = events
+        self._clock = clock
+        self._rng = rng
+        self._last_pass_s = 0.0
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def measured(self) -> None:
+        """New telemetry came in: what waits may fit now."""
+        if self._soft.waiting and self._clock.now_s() - self._last_pass_s >= RETRY_WAITING_S:
+            self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._pass()
+            except (Unavailable, UnknownOutcome) as error:
+                logger.warning("placements wait: %s", error)
+
+    async def _pass(self) -> None:
+        now_s = self._last_pass_s = self._clock.now_s()
+        liveness = {
+            name: self._membership.liveness(name, now_s) for name in self._state.registrations
+        }
+        view = View(liveness=liveness, foreign=foreign_loads(self._soft, self._state))
+        found = schedule(self._state, view, self._profile, self._rng)
+        self._tell_waiting(found)
+        if not found.is_empty:
+            await self._log.propose(found.place, command_id=uuid4().hex)
+            self._tell_placed(found)
+
+    def _tell_waiting(self, found: Schedule) -> None:
+        waiting = {name: why.reason for name, why in found.unplaceable.items()}
+        for name, reason in waiting.items():
+            if name not in self._soft.waiting:
+                self._events.add("waiting", name, reason)
+        for name in self._soft.waiting.keys() - waiting.keys():
+            if name in self._state.services:
+                self._events.add("no longer waiting", name)
+        self._soft.waiting = waiting
+
+    def _tell_placed(self, found: Schedule) -> None:
+        for at in found.place.placements:
+            cores = ", ".join(f"{core}: {share}" for core, share in sorted(at.cores.items()))
+            self._events.add(
+                "placed", at.instance, f"on {at.node}, cores {{{cores}}}, score {at.score}"
+            )
+        for instance in found.place.released:
+            self._events.add("released", instance)
