@@ -20,6 +20,7 @@ from roheletd.collectors import (
     gpu_nvidia,
     memory,
     network,
+    ports,
     thermal,
 )
 from roheletd.collectors.sensor import Watch
@@ -49,7 +50,7 @@ class Collectors:
         self._space = Watch("disk_space", disk.DiskSpaceSensor(base), nothing=nothing, slow=True)
         self._traffic = Watch("disk_traffic", disk.DiskTrafficSensor(base), nothing={})
         self._network = Watch("network", network.InterfaceSensor(base), nothing={})
-        self._ports = Watch("ports", network.PortSensor(base), nothing=nothing, slow=True)
+        self._ports = Watch("ports", ports.PortSensor(base), nothing=nothing, slow=True)
         self._thermal = Watch("thermal", thermal.ThermalSensor(base), nothing=nothing, slow=True)
         self._throttled = Watch(
             "throttled", thermal.ThrottledSensor(base), nothing=nothing, slow=True

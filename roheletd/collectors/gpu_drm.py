@@ -80,8 +80,8 @@ class AmdCard:
         self._busy = device / "gpu_busy_percent"
         self._total = device / "mem_info_vram_total"
         self._used = device / "mem_info_vram_used"
-        self._temperature = next(device.glob("hwmon/hwmon*/temp1_input"), None)
-        self._power = next(device.glob("hwmon/hwmon*/power1_average"), None)
+        self._temperature = first(device, "hwmon/hwmon*/temp1_input")
+        self._power = first(device, "hwmon/hwmon*/power1_average", "hwmon/hwmon*/power1_input")
 
     def paths(self) -> set[Path]:
         files = (self._busy, self._total, self._used, self._temperature, self._power)
@@ -124,6 +124,10 @@ def amd_model(device: Path) -> str:
         if text:
             return prefix + text
     return "AMD"
+
+
+def first(device: Path, *patterns: str) -> Path | None:
+    return next((path for pattern in patterns for path in device.glob(pattern)), None)
 
 
 def figure(files: KernelFiles, path: Path | None) -> bytes | None:

@@ -50,7 +50,7 @@ class NvidiaSensor(Sensor[tuple[GpuReading, ...]]):
 
 
 class Library:
-    """NVML, started, with the handles of its GPUs. `sound` until something but a figure fails."""
+    """NVML, started, with its GPUs. `sound` until more than a figure of a GPU fails."""
 
     def __init__(self) -> None:
         import pynvml  # noqa: PLC0415 - see the head of this file
@@ -61,24 +61,31 @@ class Library:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
             raise SensorError(f"cannot start NVML, is the driver complete? {error}") from None
-        try:
-            self._gpus = [
-                Gpu(pynvml, index) for index in range(min(pynvml.nvmlDeviceGetCount(), GPUS_MAX))
-            ]
-        except pynvml.NVMLError as error:
-            self.close()
-            raise SensorError(f"NVML does not list its GPUs: {error}") from None
+        self._gpus: dict[int, Gpu] = {}
 
     def read(self) -> Reading[tuple[GpuReading, ...]]:
         readings: list[GpuReading] = []
         troubles: list[str] = []
-        for gpu in self._gpus:
+        for index in range(min(self._count(), GPUS_MAX)):
             try:
-                readings.append(GpuReading(use=gpu.read()))
+                readings.append(GpuReading(use=self._gpu(index).read()))
             except self._nvml.NVMLError as error:
                 self.sound = False
-                troubles.append(f"{gpu.id}: {error}")
+                troubles.append(f"GPU {index}: {error}")
         return Reading(tuple(readings), "; ".join(troubles))
+
+    def _count(self) -> int:
+        try:
+            count: int = self._nvml.nvmlDeviceGetCount()
+        except self._nvml.NVMLError as error:
+            self.sound = False
+            raise SensorError(f"NVML does not count its GPUs: {error}") from None
+        return count
+
+    def _gpu(self, index: int) -> "Gpu":
+        if index not in self._gpus:
+            self._gpus[index] = Gpu(self._nvml, index)
+        return self._gpus[index]
 
     def close(self) -> None:
         try:

@@ -8,7 +8,7 @@ CORE_ID_MAX = 65_535
 
 def counts(fields: Sequence[bytes]) -> list[int]:
     """Unsigned counters of at most 64 bits."""
-    numbers = [int(field) for field in fields]
+    numbers = list(map(int, fields))
     if numbers and not 0 <= min(numbers) <= max(numbers) <= COUNTER_MAX:
         raise ValueError(f"expected unsigned 64-bit counters, found {numbers!r:.80}")
     return numbers

@@ -1,5 +1,6 @@
 """Memory and swap, from /proc/meminfo."""
 
+import re
 from pathlib import Path
 
 from roheletd.collectors.kernel_file import KernelFile
@@ -7,7 +8,8 @@ from roheletd.collectors.kernel_text import count
 from roheletd.collectors.sensor import Reading, Sensor
 from roheletd.telemetry import MemoryUse
 
-WANTED = frozenset((b"MemTotal", b"MemAvailable", b"SwapTotal", b"SwapFree"))
+# Four lines of some fifty: finding them takes half the time of splitting all.
+WANTED = re.compile(rb"^(MemTotal|MemAvailable|SwapTotal|SwapFree): +(\d+) kB$", re.MULTILINE)
 
 
 class MemorySensor(Sensor[MemoryUse | None]):
@@ -25,7 +27,7 @@ class MemorySensor(Sensor[MemoryUse | None]):
 
 def parse_meminfo(text: bytes) -> MemoryUse:
     """Totals are rounded down to whole MiB, as everywhere; a kernel without swap says nothing."""
-    kib = {name: _kib(rest) for name, _, rest in _members(text) if name in WANTED}
+    kib = {name: count(number) for name, number in WANTED.findall(text)}
     if b"MemTotal" not in kib or b"MemAvailable" not in kib:
         raise ValueError(f"/proc/meminfo: no MemTotal or MemAvailable in {text!r:.80}")
     swap_total = kib.get(b"SwapTotal", 0)
@@ -35,14 +37,3 @@ def parse_meminfo(text: bytes) -> MemoryUse:
         swap_total_mib=swap_total // 1024,
         swap_used_mib=max(0, swap_total - kib.get(b"SwapFree", 0)) // 1024,
     )
-
-
-def _members(text: bytes) -> list[tuple[bytes, bytes, bytes]]:
-    return [line.partition(b":") for line in text.splitlines()]
-
-
-def _kib(rest: bytes) -> int:
-    fields = rest.split()
-    if len(fields) != 2 or fields[1] != b"kB":  # noqa: PLR2004 - a number and its unit
-        raise ValueError(f"/proc/meminfo: expected kB, found {rest!r:.80}")
-    return count(fields[0])
