@@ -69,6 +69,11 @@ class Operation(Struct, frozen=True):
     def writes(self) -> bool:
         return self.method != "GET"
 
+    @property
+    def summary(self) -> str:
+        """One line for people, from where the verb is carried out."""
+        return self.run.__doc__ or self.name
+
 
 class Operations:
     """The verbs of one daemon. Reads answer from memory; writes go through the log."""
@@ -102,6 +107,7 @@ class Operations:
         self._started_s = clock.now_s()
 
     async def status(self, _request: views.Nothing, _id: str) -> views.Status:
+        """What this node is, whom it follows, how much runs, and what a person should look at."""
         wanted = sum(known.service.replicas for known in self._state.services.values())
         running = sum(use.state == "running" for use in self._uses().values())
         return views.Status(
@@ -124,6 +130,7 @@ class Operations:
         )
 
     async def ready(self, _request: views.Nothing, _id: str) -> views.Ready:
+        """Whether this node can do its whole job now: 200 or 503, with the reasons."""
         reasons = []
         if not self._log.leader:
             reasons.append("there is no leader")
@@ -136,11 +143,13 @@ class Operations:
         return views.Ready(ready=not reasons, reasons=tuple(reasons))
 
     async def leader(self, _request: views.Nothing, _id: str) -> views.LeaderView:
+        """Who leads, and the challenge that a signed MQTT command must carry."""
         return views.LeaderView(
             leader=self._log.leader, term=self._log.term, challenge=self._challenge()
         )
 
     async def nodes(self, _request: views.Nothing, _id: str) -> views.Nodes:
+        """All nodes: capacity, liveness, and what can still be promised on each."""
         free = self._snapshot().nodes
         found = tuple(
             views.NodeView(
@@ -156,6 +165,7 @@ class Operations:
         return views.Nodes(nodes=found)
 
     async def services(self, _request: views.Nothing, _id: str) -> views.Services:
+        """All services, and how many of their replicas are placed and running."""
         uses = self._uses()
         found = []
         for name, known in sorted(self._state.services.items()):
@@ -174,12 +184,14 @@ class Operations:
         return views.Services(services=tuple(found))
 
     async def instances(self, _request: views.Nothing, _id: str) -> views.Instances:
+        """All placed instances: node, cores, ports, score, state and measured use."""
         placements = sorted(
             self._state.placements.values(), key=lambda at: (at.service, slot(at.instance))
         )
         return views.Instances(instances=self._views_of(placements))
 
     async def why(self, request: views.ByName, _id: str) -> views.Why:
+        """Why a service runs where it does, or which filter of which node refuses it."""
         known = self._state.services.get(request.name)
         if known is None:
             raise NotFound(f"there is no service {request.name}")
@@ -192,39 +204,47 @@ class Operations:
         )
 
     async def telemetry(self, _request: views.Nothing, _id: str) -> views.TelemetryList:
+        """The newest report of each node: per-core CPU, memory, GPUs, disks, temperatures."""
         return views.TelemetryList(telemetry=tuple(self._soft.telemetry.values()))
 
     async def events(self, request: views.EventsAfter, _id: str) -> views.EventList:
+        """What happened on this node, oldest first; with `wait_s`, waits until something does."""
         found = self._events.after(request.after)
         if not found and request.wait_s > 0:
             found = await self._next_events(request.after, request.wait_s)
         return views.EventList(events=found, last=found[-1].seq if found else request.after)
 
     async def add_services(self, request: views.ServicesToAdd, command_id: str) -> views.Changes:
+        """Define services, or redefine those that exist: all of them or none."""
         _refuse_twins([service.name for service in request.services], "$.services")
         return await self._commit(AddServices(services=request.services), command_id)
 
     async def add_nodes(self, request: views.NodesToAdd, command_id: str) -> views.Changes:
+        """Register nodes by hand, or correct what is known of them: all of them or none."""
         _refuse_twins([node.name for node in request.nodes], "$.nodes")
         declared = tuple(msgspec.structs.replace(node, source="declared") for node in request.nodes)
         return await self._commit(AddNodes(nodes=declared), command_id)
 
     async def import_services(self, request: views.Document, command_id: str) -> views.Changes:
+        """Define the services of a ROHE command file (`add-service`), given as JSON."""
         imported = services_from(request.document)
         changes = await self._commit(AddServices(services=imported.items), command_id)
         return msgspec.structs.replace(changes, notes=imported.notes)
 
     async def import_nodes(self, request: views.Document, command_id: str) -> views.Changes:
+        """Register the nodes of a ROHE command file (`add-node`), given as JSON."""
         imported = nodes_from(request.document)
         changes = await self._commit(AddNodes(nodes=imported.items), command_id)
         return msgspec.structs.replace(changes, notes=imported.notes)
 
     async def remove_service(self, request: views.ByName, command_id: str) -> views.Changes:
+        """Forget a service and stop its instances."""
         if request.name not in self._state.services:
             raise NotFound(f"there is no service {request.name}")
         return await self._commit(RemoveService(name=request.name), command_id)
 
     async def remove_node(self, request: views.ByName, command_id: str) -> views.Changes:
+        """Forget a node that is gone; what was placed on it is placed elsewhere."""
         if request.name not in self._state.registrations:
             raise NotFound(f"there is no node {request.name}")
         if self._membership.liveness(request.name, self._clock.now_s()) == "alive":

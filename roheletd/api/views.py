@@ -64,9 +64,12 @@ class Problem(Response, frozen=True):
 
     `invalid`: change the input. `refused`: change the state. `not found`: there is no such thing.
     `unavailable`: try again. `unknown`: the outcome is not known; send the same `id` again.
+    `forbidden`: this caller may not. `internal`: a fault of ours, told in the daemon's log.
     """
 
-    error: Literal["invalid", "refused", "not found", "unavailable", "unknown"]
+    error: Literal[
+        "invalid", "refused", "not found", "unavailable", "unknown", "forbidden", "internal"
+    ]
     reason: str
     field: str = ""
 
