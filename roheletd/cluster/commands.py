@@ -55,13 +55,13 @@ class Proposal(Struct, frozen=True, kw_only=True):
     command: AnyCommand
 
 
-class Applied(Struct, frozen=True, kw_only=True):
+class Applied(Struct, frozen=True, kw_only=True, tag="applied"):
     """What a command did: the name of each thing it touched to what happened to it."""
 
     changed: dict[str, str] = {}
 
 
-class Rejected(Struct, frozen=True, kw_only=True):
+class Rejected(Struct, frozen=True, kw_only=True, tag="rejected"):
     """Why a well-formed command does nothing in the present state."""
 
     reason: str

@@ -5,6 +5,7 @@ The loops write it, the doors and the allocator read it. Losing it costs a secon
 
 from msgspec import Struct
 
+from roheletd.model import EngineKind
 from roheletd.telemetry import Telemetry
 
 
@@ -23,7 +24,7 @@ class BrokerLink(Struct, frozen=True, kw_only=True):
 class EngineLink(Struct, frozen=True, kw_only=True):
     """The engine of this node; `reason` says why it does not answer."""
 
-    kind: str
+    kind: EngineKind
     name: str = ""
     version: str = ""
     address: str = ""
@@ -38,7 +39,7 @@ class SoftState:
         self.broker = broker
         self.engine = engine
         self.telemetry: dict[str, Telemetry] = {}
-        self.usual_millicores: dict[str, dict[int, int]] = {}
+        self.usual_millicores: dict[str, dict[int, float]] = {}
         """Per node: use per core, smoothed over some seconds, so that one spike decides nothing."""
         self.waiting: dict[str, str] = {}
         """Service to the reason why some of its replicas have no place; the leader's view."""
