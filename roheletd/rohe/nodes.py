@@ -32,6 +32,8 @@ def nodes_from(document: object) -> Imported[Node]:
                 raise InvalidInput(entry.path, expected)
             seen[kind, mark] = entry.path
         nodes.append(node)
+    if not nodes:
+        raise InvalidInput("$.data", "expected at least one node, got none")
     return Imported(tuple(nodes), notes.sentences(len(nodes)))
 
 

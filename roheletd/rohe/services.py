@@ -41,6 +41,8 @@ def services_from(document: object) -> Imported[Service]:
                 raise InvalidInput(entry.path, expected)
             paths[service.name] = entry.path
             services.append(service)
+    if not services:
+        raise InvalidInput("$.data", "expected at least one service, got none")
     return Imported(tuple(services), notes.sentences(len(services)))
 
 
