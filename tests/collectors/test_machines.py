@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from roheletd.collectors import Collectors
-from roheletd.telemetry import MemoryUse, Sample, Telemetry, report
+from roheletd.telemetry import MemoryUse, Telemetry, report
+from tests.collectors.conftest import Opener
 from tests.collectors.machines import FIXTURES, unpack
 
 MACHINES = sorted(path.stem for path in FIXTURES.glob("*.txt"))
@@ -21,28 +21,21 @@ WHOLE_MACHINES = [
 ]
 
 
-def one_sample(name: str, root: Path) -> Sample:
-    collectors = Collectors(str(unpack(name, root)))
-    try:
-        return collectors.sample(1.0)
-    finally:
-        collectors.close()
-
-
 @pytest.mark.parametrize("name", WHOLE_MACHINES)
-def test_no_sensor_is_sick_on_a_healthy_machine(name: str, tmp_path: Path) -> None:
-    sample = one_sample(name, tmp_path)
+def test_no_sensor_is_sick_on_a_healthy_machine(
+    name: str, tmp_path: Path, collectors_of: Opener
+) -> None:
+    sample = collectors_of(unpack(name, tmp_path)).sample(1.0)
     assert sample.sick == {}
     assert sample.cores
     assert sample.memory is not None
 
 
-def test_raspberry_pi_report_between_two_captures(tmp_path: Path) -> None:
-    collectors = Collectors(str(unpack("raspberry_pi_4", tmp_path)))
+def test_raspberry_pi_report_between_two_captures(tmp_path: Path, collectors_of: Opener) -> None:
+    collectors = collectors_of(unpack("raspberry_pi_4", tmp_path))
     before = collectors.sample(10.0)
     unpack("raspberry_pi_4_one_second_later", tmp_path)
     after = collectors.sample(11.0)
-    collectors.close()
     told = report(before, after, node="pi", at_s=1.7e9)
     assert told.sick == {}
     assert told.interval_s == 1.0
@@ -73,8 +66,10 @@ def test_raspberry_pi_report_between_two_captures(tmp_path: Path) -> None:
     assert told.taken_ports == (22, 1883, 9090)
 
 
-def test_raspberry_pi_capacity_counts_shared_memory_as_the_systems(tmp_path: Path) -> None:
-    collectors = Collectors(str(unpack("raspberry_pi_4", tmp_path)))
+def test_raspberry_pi_capacity_counts_shared_memory_as_the_systems(
+    tmp_path: Path, collectors_of: Opener
+) -> None:
+    collectors = collectors_of(unpack("raspberry_pi_4", tmp_path))
     collectors.open()
     capacity = collectors.capacity()
     assert capacity.cores == dict.fromkeys(range(4), 1000)
@@ -84,11 +79,12 @@ def test_raspberry_pi_capacity_counts_shared_memory_as_the_systems(tmp_path: Pat
     assert (gpu.memory_mib, gpu.shares_memory) == (3793, True)
     assert collectors.frequency_ghz() == 1.8
     assert collectors.mac_address() == "dc:a6:32:01:02:03"
-    collectors.close()
 
 
-def test_xavier_with_two_cores_offline_reports_six_and_names_the_two(tmp_path: Path) -> None:
-    sample = one_sample("jetson_xavier", tmp_path)
+def test_xavier_with_two_cores_offline_reports_six_and_names_the_two(
+    tmp_path: Path, collectors_of: Opener
+) -> None:
+    sample = collectors_of(unpack("jetson_xavier", tmp_path)).sample(1.0)
     assert sorted(sample.cores) == [0, 1, 2, 3, 4, 5]
     assert sample.offline == (6, 7)
     assert sorted(sample.frequency_mhz) == [0, 1, 2, 3, 4, 5]
@@ -103,8 +99,10 @@ def test_xavier_with_two_cores_offline_reports_six_and_names_the_two(tmp_path: P
     assert [space.mount for space in sample.disk_space] == ["/"]  # and no zram
 
 
-def test_orin_with_its_gpu_asleep_has_null_temperatures_and_a_load(tmp_path: Path) -> None:
-    sample = one_sample("jetson_orin", tmp_path)
+def test_orin_with_its_gpu_asleep_has_null_temperatures_and_a_load(
+    tmp_path: Path, collectors_of: Opener
+) -> None:
+    sample = collectors_of(unpack("jetson_orin", tmp_path)).sample(1.0)
     assert {zone.name: zone.celsius for zone in sample.thermal} == {
         "cpu-thermal": 48.3,
         "gpu-thermal": None,
@@ -119,8 +117,8 @@ def test_orin_with_its_gpu_asleep_has_null_temperatures_and_a_load(tmp_path: Pat
     assert reading.use.celsius is None
 
 
-def test_pc_with_a_core_offline_keeps_core_ids(tmp_path: Path) -> None:
-    sample = one_sample("pc_core_offline", tmp_path)
+def test_pc_with_a_core_offline_keeps_core_ids(tmp_path: Path, collectors_of: Opener) -> None:
+    sample = collectors_of(unpack("pc_core_offline", tmp_path)).sample(1.0)
     assert sorted(sample.cores) == [0, 1, 2]
     assert sample.offline == (3,)
     assert sample.frequency_mhz == {0: 800, 1: 1200, 2: 1600}
@@ -134,8 +132,8 @@ def test_pc_with_a_core_offline_keeps_core_ids(tmp_path: Path) -> None:
     assert sample.gpus == ()
 
 
-def test_amd_card_tells_use_memory_heat_and_power(tmp_path: Path) -> None:
-    sample = one_sample("amd_desktop", tmp_path)
+def test_amd_card_tells_use_memory_heat_and_power(tmp_path: Path, collectors_of: Opener) -> None:
+    sample = collectors_of(unpack("amd_desktop", tmp_path)).sample(1.0)
     (reading,) = sample.gpus
     use = reading.use
     assert (use.id, use.model) == ("0000:2d:00.0", "AMD 0x73bf")
@@ -145,8 +143,10 @@ def test_amd_card_tells_use_memory_heat_and_power(tmp_path: Path) -> None:
     assert not use.shares_memory
 
 
-def test_cores_unplugged_between_two_samples_vanish_from_the_report(tmp_path: Path) -> None:
-    collectors = Collectors(str(unpack("hotplug_vm", tmp_path)))
+def test_cores_unplugged_between_two_samples_vanish_from_the_report(
+    tmp_path: Path, collectors_of: Opener
+) -> None:
+    collectors = collectors_of(unpack("hotplug_vm", tmp_path))
     before = collectors.sample(0.0)
     assert len(before.cores) == 8
     unpack("hotplug_vm_four_cores_gone", tmp_path)
@@ -162,11 +162,12 @@ def test_cores_unplugged_between_two_samples_vanish_from_the_report(tmp_path: Pa
     assert later.offline == ()
     assert sorted(later.frequency_mhz) == [0, 1, 2, 3]
     assert later.sick == {}
-    collectors.close()
 
 
-def test_cores_plugged_in_between_two_samples_have_no_rate_at_first(tmp_path: Path) -> None:
-    collectors = Collectors(str(unpack("hotplug_vm", tmp_path)))
+def test_cores_plugged_in_between_two_samples_have_no_rate_at_first(
+    tmp_path: Path, collectors_of: Opener
+) -> None:
+    collectors = collectors_of(unpack("hotplug_vm", tmp_path))
     unpack("hotplug_vm_four_cores_gone", tmp_path)
     before = collectors.sample(0.0)
     (tmp_path / "proc/stat").unlink()
@@ -174,15 +175,14 @@ def test_cores_plugged_in_between_two_samples_have_no_rate_at_first(tmp_path: Pa
     shutil.rmtree(tmp_path)
     unpack("hotplug_vm", tmp_path)
     after = collectors.sample(1.0)
-    collectors.close()
     told = report(before, after, node="vm", at_s=0.0)
     assert told.cpu is not None
     assert sorted(told.cpu.used_millicores) == [0, 1, 2, 3]
     assert sorted(after.cores) == list(range(8))
 
 
-def test_this_very_machine_is_measured() -> None:
-    collectors = Collectors()
+def test_this_very_machine_is_measured(collectors_of: Opener) -> None:
+    collectors = collectors_of(Path("/"))
     collectors.open()
     before = collectors.sample(1.0)
     told: Telemetry = report(before, collectors.sample(2.0), node="here", at_s=0.0)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from roheletd.collectors import Collectors
 from roheletd.collectors.kernel_file import KernelFile
 from roheletd.collectors.sensor import REASON_LENGTH_MAX, Reading, Sensor, SensorError, Watch
+from tests.collectors.conftest import Opener
 from tests.collectors.machines import captured, unpack
 
 
@@ -27,9 +27,11 @@ def descriptors() -> set[str]:
     return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
-def test_an_unreadable_file_is_named_and_the_rest_is_reported(pi: Path) -> None:
+def test_an_unreadable_file_is_named_and_the_rest_is_reported(
+    pi: Path, collectors_of: Opener
+) -> None:
     make_unreadable(pi / "proc/meminfo")
-    sample = Collectors(str(pi)).sample(0.0)
+    sample = collectors_of(pi).sample(0.0)
     assert sample.sick == {"memory": f"{pi}/proc/meminfo: Is a directory"}
     assert sample.memory is None
     assert len(sample.cores) == 4
@@ -52,28 +54,31 @@ def test_an_unreadable_file_is_named_and_the_rest_is_reported(pi: Path) -> None:
         ("sys/devices/platform/v3dbus/fec00000.v3d/gpu_stats", "gpu_drm"),
     ],
 )
-def test_garbage_in_a_file_makes_only_its_sensor_sick(pi: Path, file: str, sensor: str) -> None:
+def test_garbage_in_a_file_makes_only_its_sensor_sick(
+    pi: Path, file: str, sensor: str, collectors_of: Opener
+) -> None:
     (pi / file).write_bytes(b"gar\xffbage \x00 gar\nbage more\n gar gar gar gar\n")
     if sensor == "disk_space":
         (pi / file).unlink()  # no garbage is garbage to psutil; absent it is missed
-    sample = Collectors(str(pi)).sample(0.0)
+    sample = collectors_of(pi).sample(0.0)
     assert list(sample.sick) == [sensor]
     assert sample.sick[sensor]
 
 
-def test_a_sick_sensor_is_tried_again_and_recovers(pi: Path) -> None:
-    collectors = Collectors(str(pi))
+def test_a_sick_sensor_is_tried_again_and_recovers(pi: Path, collectors_of: Opener) -> None:
+    collectors = collectors_of(pi)
     (pi / "proc/stat").write_text("nonsense\n")
     assert list(collectors.sample(0.0).sick) == ["cpu"]
     (pi / "proc/stat").write_bytes(captured("raspberry_pi_4", "proc/stat"))
     sample = collectors.sample(1.0)
     assert sample.sick == {}
     assert len(sample.cores) == 4
-    collectors.close()
 
 
-def test_a_slow_sensor_stays_named_until_it_is_looked_at_again(pi: Path) -> None:
-    collectors = Collectors(str(pi), look_interval_s=10.0)
+def test_a_slow_sensor_stays_named_until_it_is_looked_at_again(
+    pi: Path, collectors_of: Opener
+) -> None:
+    collectors = collectors_of(pi)
     throttled = pi / "sys/devices/platform/soc/soc:firmware/get_throttled"
     throttled.write_text("what\n")
     assert "throttled" in collectors.sample(0.0).sick
@@ -82,28 +87,30 @@ def test_a_slow_sensor_stays_named_until_it_is_looked_at_again(pi: Path) -> None
     sample = collectors.sample(10.0)
     assert sample.throttled == ("under-voltage",)
     assert sample.sick == {}
-    collectors.close()
 
 
-def test_a_moment_of_sickness_does_not_make_the_machine_smaller(pi: Path) -> None:
-    collectors = Collectors(str(pi))
+def test_a_moment_of_sickness_does_not_make_the_machine_smaller(
+    pi: Path, collectors_of: Opener
+) -> None:
+    collectors = collectors_of(pi)
     collectors.open()
     whole = collectors.capacity()
     (pi / "proc/stat").write_text("nonsense\n")
     (pi / "proc/meminfo").write_text("nonsense\n")
     assert set(collectors.sample(1.0).sick) == {"cpu", "memory"}
     assert collectors.capacity() == whole
-    collectors.close()
 
 
-def test_what_the_machine_lacks_is_absent_and_not_sick(tmp_path: Path) -> None:
-    sample = Collectors(str(unpack("hotplug_vm", tmp_path))).sample(0.0)
+def test_what_the_machine_lacks_is_absent_and_not_sick(
+    tmp_path: Path, collectors_of: Opener
+) -> None:
+    sample = collectors_of(unpack("hotplug_vm", tmp_path)).sample(0.0)
     assert sample.sick == {}
     assert (sample.gpus, sample.thermal, sample.throttled) == ((), (), ())
 
 
-def test_a_graphics_card_that_appears_late_is_found_late(pi: Path) -> None:
-    collectors = Collectors(str(pi), look_interval_s=10.0)
+def test_a_graphics_card_that_appears_late_is_found_late(pi: Path, collectors_of: Opener) -> None:
+    collectors = collectors_of(pi)
     stats = pi / "sys/devices/platform/v3dbus/fec00000.v3d/gpu_stats"
     text = stats.read_text()
     stats.unlink()
@@ -111,70 +118,76 @@ def test_a_graphics_card_that_appears_late_is_found_late(pi: Path) -> None:
     stats.write_text(text)
     assert collectors.sample(1.0).gpus == ()
     assert [reading.use.id for reading in collectors.sample(10.0).gpus] == ["fec00000.v3d"]
-    collectors.close()
 
 
-def test_a_jetson_gpu_that_appears_late_is_found_late(tmp_path: Path) -> None:
+def test_a_jetson_gpu_that_appears_late_is_found_late(
+    tmp_path: Path, collectors_of: Opener
+) -> None:
     unpack("jetson_xavier", tmp_path)
     load = tmp_path / "sys/devices/17000000.gv11b/load"
     load.unlink()
-    collectors = Collectors(str(tmp_path), look_interval_s=10.0)
+    collectors = collectors_of(tmp_path)
     assert collectors.sample(0.0).gpus == ()
     load.write_text("1000\n")
     assert collectors.sample(10.0).gpus[0].use.used_percent == 100.0
-    collectors.close()
 
 
-def test_a_jetson_whose_load_cannot_be_read_keeps_its_gpu_and_says_why(tmp_path: Path) -> None:
+def test_a_jetson_whose_load_cannot_be_read_keeps_its_gpu_and_says_why(
+    tmp_path: Path, collectors_of: Opener
+) -> None:
     unpack("jetson_xavier", tmp_path)
     make_unreadable(tmp_path / "sys/devices/17000000.gv11b/load")
-    sample = Collectors(str(tmp_path)).sample(0.0)
+    sample = collectors_of(tmp_path).sample(0.0)
     assert sample.gpus[0].use.used_percent is None
     assert sample.sick["gpu_jetson"].endswith("load: Is a directory")
 
 
-def test_other_boards_with_a_devfreq_gpu_are_no_jetsons(tmp_path: Path) -> None:
+def test_other_boards_with_a_devfreq_gpu_are_no_jetsons(
+    tmp_path: Path, collectors_of: Opener
+) -> None:
     unpack("jetson_orin", tmp_path)
     (tmp_path / "sys/devices/platform/gpu.0/load").unlink()
     (tmp_path / "proc/driver/nvidia/version").unlink()
-    sample = Collectors(str(tmp_path)).sample(0.0)
+    sample = collectors_of(tmp_path).sample(0.0)
     assert sample.gpus == ()
     assert sample.sick == {}
 
 
-def test_an_amd_card_that_sleeps_has_null_figures(tmp_path: Path) -> None:
+def test_an_amd_card_that_sleeps_has_null_figures(tmp_path: Path, collectors_of: Opener) -> None:
     unpack("amd_desktop", tmp_path)
     device = tmp_path / "sys/devices/pci0000:00/0000:00:03.1/0000:2d:00.0"
     make_unreadable(device / "gpu_busy_percent")
     make_unreadable(device / "hwmon/hwmon3/temp1_input")
-    sample = Collectors(str(tmp_path)).sample(0.0)
+    sample = collectors_of(tmp_path).sample(0.0)
     (reading,) = sample.gpus
     assert (reading.use.used_percent, reading.use.celsius) == (None, None)
     assert reading.use.memory_total_mib == 16368
     assert sample.sick == {}
 
 
-def test_upstream_kernels_tell_of_under_voltage_by_an_alarm(pi: Path) -> None:
+def test_upstream_kernels_tell_of_under_voltage_by_an_alarm(
+    pi: Path, collectors_of: Opener
+) -> None:
     (pi / "sys/devices/platform/soc/soc:firmware/get_throttled").unlink()
     hwmon = pi / "sys/class/hwmon/hwmon1"
     hwmon.mkdir(parents=True)
     (hwmon / "name").write_text("rpi_volt\n")
     (hwmon / "in0_lcrit_alarm").write_text("1\n")
-    assert Collectors(str(pi)).sample(0.0).throttled == ("under-voltage",)
+    assert collectors_of(pi).sample(0.0).throttled == ("under-voltage",)
     (hwmon / "in0_lcrit_alarm").write_text("0\n")
-    assert Collectors(str(pi)).sample(0.0).throttled == ()
+    assert collectors_of(pi).sample(0.0).throttled == ()
 
 
-def test_a_mount_that_has_gone_leaves_the_other_disks(pi: Path) -> None:
+def test_a_mount_that_has_gone_leaves_the_other_disks(pi: Path, collectors_of: Opener) -> None:
     (pi / "boot/firmware").rmdir()
-    sample = Collectors(str(pi)).sample(0.0)
+    sample = collectors_of(pi).sample(0.0)
     assert [space.mount for space in sample.disk_space] == ["/"]
     assert sample.sick["disk_space"] == f"{pi}/boot/firmware: No such file or directory"
 
 
-def test_disk_rates_go_on_while_a_mount_is_named(pi: Path) -> None:
+def test_disk_rates_go_on_while_a_mount_is_named(pi: Path, collectors_of: Opener) -> None:
     (pi / "boot/firmware").rmdir()
-    sample = Collectors(str(pi)).sample(0.0)
+    sample = collectors_of(pi).sample(0.0)
     assert "mmcblk0p2" in sample.disk_traffic
 
 
@@ -199,17 +212,18 @@ def test_a_file_that_cannot_be_read_leaves_no_descriptor_open(tmp_path: Path) ->
     assert descriptors() == open_before
 
 
-def test_closing_returns_every_descriptor_and_sampling_may_go_on(pi: Path) -> None:
-    Collectors(str(pi)).sample(0.0)  # imports what is imported late
+def test_closing_returns_every_descriptor_and_sampling_may_go_on(
+    pi: Path, collectors_of: Opener
+) -> None:
+    collectors_of(pi).sample(0.0)  # imports what is imported late
     before = len(descriptors())
-    collectors = Collectors(str(pi))
+    collectors = collectors_of(pi)
     collectors.open()
     collectors.sample(0.0)
     assert len(descriptors()) > before
     collectors.close()
     assert len(descriptors()) == before
     assert collectors.sample(1.0).sick == {}
-    collectors.close()
 
 
 class Flaky(Sensor[int]):
