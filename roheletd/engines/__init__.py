@@ -1,7 +1,7 @@
 """Engines run instances. One file each; the runner knows only the `Engine` protocol."""
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -21,13 +21,20 @@ class EngineError(RoheletError):
         self.retry = retry
 
 
+Limit = Literal["cores", "quota", "memory"]
+
+
 class EngineInfo(Struct, frozen=True, kw_only=True):
-    """What answered: `name` is `Docker`, `Podman` or `process`, `address` how it was reached."""
+    """What answered: `name` is `Docker`, `Podman` or `process`, `address` how it was reached.
+
+    `unenforced` names the limits that it cannot hold instances to on this machine.
+    """
 
     kind: EngineKind
     name: str
     version: str
     address: str
+    unenforced: tuple[Limit, ...] = ()
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -66,3 +73,8 @@ class Engine(Protocol):
 
     def changes(self) -> AsyncIterator[None]:
         """One item whenever a container of ours may have changed; ends with `Unavailable`."""
+
+
+def port_variables(bound: Mapping[int, int]) -> dict[str, str]:
+    """How an instance learns which port to bind for each container port of its service."""
+    return {f"ROHE_PORT_{port}": str(bind) for port, bind in bound.items()}

@@ -1,0 +1,365 @@
+"""Any Docker-compatible engine, through its socket: Docker and Podman. The only aiodocker.
+
+aiodocker is imported when an engine is opened and not before: it costs 16 MB. Every request has
+a deadline, because a frozen engine accepts connections and never answers.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from roheletd.cluster.reconcile import Container, InstanceSpec
+from roheletd.engines import EngineError, EngineInfo, Limit, Usage, docker_api
+from roheletd.engines.cgroup import CgroupMeter, meter
+from roheletd.engines.discovery import find_socket
+from roheletd.engines.docker_api import NOT_FOUND, Json, Refusal
+from roheletd.errors import Unavailable
+
+if TYPE_CHECKING:
+    from aiodocker import Docker
+    from aiodocker.containers import DockerContainer
+    from aiohttp import ClientResponse
+
+_log = logging.getLogger(__name__)
+
+_WORK_S = 60.0  # creating and starting on an SD card under load
+_LOAD_S = 300.0
+_AIODOCKER_CANNOT_CONNECT = 900
+
+# What may change an instance; Docker's and Podman's names together. Without the filter, each
+# health probe that runs a command inside a container would wake the daemon.
+_EVENTS = ["start", "die", "died", "destroy", "remove", "pause", "unpause"]
+
+_REMEDIES: dict[Limit, str] = {
+    "cores": "instances are not pinned to their cores",
+    "quota": "instances may use more CPU than they were given",
+    "memory": "instances may use more memory than they were given; on a Raspberry Pi add "
+    "cgroup_enable=memory to /boot/firmware/cmdline.txt and reboot",
+}
+
+
+class DockerEngine:
+    """Runs instances in containers. `socket` None: the first that answers, see `find_socket`.
+
+    An engine that does not begin to answer within `answer_s` is `Unavailable`.
+    """
+
+    def __init__(
+        self,
+        socket: str | None,
+        *,
+        cluster: str,
+        node: str,
+        pull_stall_s: float,
+        answer_s: float = 10.0,
+    ) -> None:
+        self._socket = socket
+        self._cluster = cluster
+        self._node = node
+        self._pull_stall_s = pull_stall_s
+        self._answer_s = answer_s
+        self._client: Docker | None = None
+        self._name = "the container engine"
+        self._unenforced: tuple[Limit, ...] = ()
+        self._init = True
+        self._meters: dict[str, CgroupMeter] = {}
+
+    async def open(self) -> EngineInfo:
+        from aiodocker import Docker  # noqa: PLC0415 - 16 MB, for nodes with an engine only
+
+        await self._disconnect()
+        search = await find_socket(self._socket)
+        if search.path is None:
+            raise Unavailable(f"no container engine answers: {'; '.join(search.refusals)}")
+        self._client = Docker(url=f"unix://{search.path}")
+        async with self._asking("version") as client:
+            version = await client.version()
+            client.api_version = f"v{version['ApiVersion']}"
+            info = await client.system.info()
+        self._name, self._init = docker_api.engine_name(version), True
+        self._unenforced = docker_api.unenforced_limits(info)
+        for limit in self._unenforced:
+            _log.warning("%s cannot limit %s here: %s", self._name, limit, _REMEDIES[limit])
+        return EngineInfo(
+            kind="docker",
+            name=self._name,
+            version=version["Version"],
+            address=search.path,
+            unenforced=self._unenforced,
+        )
+
+    async def close(self) -> None:
+        for kept in self._meters.values():
+            kept.close()
+        self._meters.clear()
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    @contextlib.asynccontextmanager
+    async def _asking(self, what: str, *, work_s: float = 0.0) -> "AsyncIterator[Docker]":
+        """The client, with its errors turned into ours and an end to waiting.
+
+        `work_s` is what the request itself may take, beyond the time for any answer.
+        """
+        from aiodocker import DockerError  # noqa: PLC0415
+        from aiohttp import ClientError  # noqa: PLC0415
+
+        if self._client is None:
+            raise Unavailable(f"{self._name} is not connected")
+        within_s = self._answer_s + work_s
+        try:
+            async with asyncio.timeout(within_s):
+                yield self._client
+        except TimeoutError:
+            reason = f"{self._name} did not answer within {within_s:g} s ({what})"
+            raise Unavailable(reason) from None
+        except DockerError as error:
+            if error.status == _AIODOCKER_CANNOT_CONNECT:
+                raise Unavailable(f"{self._name} is gone ({what}): {error.message}") from None
+            raise Refusal(error.status, error.message) from None
+        except (ClientError, OSError) as error:
+            raise Unavailable(f"{self._name} is gone ({what}): {error}") from error
+
+    async def list(self) -> list[Container]:
+        filters = json.dumps(docker_api.ours(self._cluster, self._node))
+        async with self._asking("list") as client:
+            listed = await client.containers.list(all=True, filters=filters)
+        self._forget_meters_except({container.id for container in listed})
+        found = [await self._described(container) for container in listed]
+        return [container for container in found if container is not None]
+
+    async def _described(self, listed: "DockerContainer") -> Container | None:
+        """What the list does not say: why a copy ended, and where to measure a running one.
+
+        None: it has been removed since it was listed.
+        """
+        seen = docker_api.container(listed)
+        try:
+            if seen.state == "exited":
+                return await self._ended(seen, listed)
+            if seen.state == "running" and seen.id not in self._meters:
+                async with self._asking("inspect"):
+                    self._measure(await listed.show())
+        except Refusal as refusal:
+            if refusal.status == NOT_FOUND:
+                return None
+            raise
+        return seen
+
+    async def _ended(self, seen: Container, listed: "DockerContainer") -> Container:
+        async with self._asking("inspect"):
+            inspected = await listed.show()
+            last = await listed.log(stdout=True, stderr=True, tail=1)
+        return replace(
+            seen,
+            exit_code=inspected["State"]["ExitCode"],
+            reason=docker_api.exit_reason(inspected, "".join(last)),
+        )
+
+    def _measure(self, inspected: Json) -> None:
+        pid, container_id = inspected["State"]["Pid"], inspected["Id"]
+        found = meter(pid, container_id) if pid else None
+        if found is not None:
+            self._forget_meter(container_id)
+            self._meters[container_id] = found
+
+    def _forget_meters_except(self, listed: set[str]) -> None:
+        for container_id in self._meters.keys() - listed:
+            self._forget_meter(container_id)
+
+    def _forget_meter(self, container_id: str) -> None:
+        kept = self._meters.pop(container_id, None)
+        if kept is not None:
+            kept.close()
+
+    async def run(self, spec: InstanceSpec) -> None:
+        if not spec.image:
+            raise EngineError(f"{spec.service} names no image to run in {self._name}", retry=False)
+        if spec.gpus and self._name == "Podman":
+            raise EngineError(
+                "Podman's Docker API drops GPUs without a word: GPU services need Docker here",
+                retry=False,
+            )
+        asked, container = await self._create(spec)
+        try:
+            await self._start(container, spec)
+            await self._verify(container, asked)
+        except EngineError:
+            # A copy that never ran would hold the name against the next attempt.
+            await self.remove(container.id, 0)
+            raise
+
+    async def _create(self, spec: InstanceSpec) -> "tuple[Json, DockerContainer]":
+        """Create; where the image is missing, pull it and create again."""
+        try:
+            return await self._create_once(spec)
+        except Refusal as refusal:
+            if refusal.status != NOT_FOUND:
+                raise
+        await self.pull_image(spec.image)
+        return await self._create_once(spec)
+
+    async def _create_once(self, spec: InstanceSpec) -> "tuple[Json, DockerContainer]":
+        body = docker_api.create_body(spec, unenforced=self._unenforced, init=self._init)
+        name = docker_api.container_name(spec)
+        try:
+            async with self._asking("create", work_s=_WORK_S) as client:
+                return body, await client.containers.create(body, name=name)
+        except Refusal as refusal:
+            if docker_api.is_name_taken(refusal):
+                raise await self._name_conflict(name) from None
+            if not self._gives_up_init(refusal.message):
+                raise
+        return await self._create_once(spec)
+
+    def _gives_up_init(self, message: str) -> bool:
+        """True, once, where the engine has no init program: better without than not at all."""
+        if not (self._init and docker_api.lacks_init(message)):
+            return False
+        self._init = False
+        _log.warning(
+            "%s has no init program (install catatonit for Podman, tini for Docker): a service "
+            "that ignores SIGTERM takes its whole grace period to stop",
+            self._name,
+        )
+        return True
+
+    async def _name_conflict(self, name: str) -> EngineError:
+        """Whose container holds the name: ours goes away by itself, a stranger's does not."""
+        async with self._asking("inspect") as client:
+            labels = (await client.containers.get(name))["Config"]["Labels"] or {}
+        if labels.get(docker_api.CLUSTER) == self._cluster:
+            return EngineError(f"an earlier copy of {name} is still being removed")
+        return EngineError(
+            f"a container named {name} exists that roheletd did not make: "
+            f"remove or rename it ({self._name.lower()} rm -f {name})"
+        )
+
+    async def _start(self, container: "DockerContainer", spec: InstanceSpec) -> None:
+        try:
+            async with self._asking("start", work_s=_WORK_S):
+                await container.start()
+        except Refusal as refusal:
+            port = docker_api.taken_port(refusal.message, spec)
+            if port:
+                raise EngineError(port) from None
+            raise
+
+    async def _verify(self, container: "DockerContainer", asked: Json) -> None:
+        """Refuse an instance that runs without the limits it was promised to be held to."""
+        async with self._asking("inspect"):
+            inspected = await container.show()
+        lost = docker_api.dropped(asked, inspected)
+        if lost:
+            raise EngineError(f"{self._name} did not keep what was asked: {lost}", retry=False)
+        self._measure(inspected)
+
+    async def start(self, container_id: str) -> None:
+        async with self._asking("start", work_s=_WORK_S) as client:
+            await client.containers.container(container_id).start()
+        self._forget_meter(container_id)  # its cgroup is a new one
+
+    async def remove(self, container_id: str, grace_s: float) -> None:
+        whole_s = math.ceil(grace_s)
+        try:
+            async with self._asking("remove", work_s=_WORK_S + whole_s) as client:
+                container = client.containers.container(container_id)
+                # Stopped first: a forced removal has a grace period of its own on Podman.
+                await container.stop(t=whole_s)
+                await container.delete(force=True, v=True)
+        except Refusal as refusal:
+            if refusal.status != NOT_FOUND and "already in progress" not in refusal.message:
+                raise
+
+    def usage(self) -> dict[str, Usage]:
+        found = {}
+        for container_id, kept in tuple(self._meters.items()):
+            try:
+                found[container_id] = kept.usage()
+            except OSError:  # ENODEV: the container ended, and its cgroup with it
+                self._forget_meter(container_id)
+        return found
+
+    async def changes(self) -> AsyncIterator[None]:
+        """One item once the stream is open, then one for each batch of events.
+
+        The first covers whatever changed before anyone listened. Ends with `Unavailable`; call
+        again after `open()`.
+        """
+        # Not aiodocker's own events: its reader never reconnects and its queue has no bound.
+        filters = docker_api.ours(self._cluster, self._node)
+        filters |= {"type": ["container"], "event": _EVENTS}
+        async with self._asking("events") as client:
+            stream = await client.session.get(
+                f"{client.docker_host}/{client.api_version}/events",
+                params={"filters": json.dumps(filters)},
+            )
+        with contextlib.closing(stream):
+            yield None
+            while await self._next_event(stream):
+                yield None
+        raise Unavailable(f"{self._name} closed its event stream")
+
+    async def _next_event(self, stream: "ClientResponse") -> bytes:
+        from aiohttp import ClientError  # noqa: PLC0415
+
+        try:
+            return await stream.content.readany()
+        except (ClientError, OSError) as error:
+            raise Unavailable(f"{self._name} is gone (events): {error}") from error
+
+    async def pull_image(self, image: str) -> None:
+        """Fetch an image; given up once there is no progress for `pull_stall_s`."""
+        async with self._asking(f"pull of {image}", work_s=math.inf) as client:
+            progress = client.images.pull(image, stream=True)
+            if await _stalls(progress, self._pull_stall_s):
+                raise EngineError(
+                    f"pulling {image} stalled: no progress for {self._pull_stall_s:g} s; "
+                    "the registry or the link to it is down or very slow"
+                )
+
+    async def has_image(self, tag: str) -> bool:
+        try:
+            async with self._asking("inspect of an image") as client:
+                await client.images.inspect(tag)
+        except Refusal as refusal:
+            if refusal.status == NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def load_image(self, archive: bytes) -> None:
+        """Load what `docker save` or `engines.archive` has made."""
+        async with self._asking("load of an image", work_s=_LOAD_S) as client:
+            await client.images.import_image(archive)
+
+    async def remove_image(self, tag: str) -> None:
+        """A missing image is no error."""
+        try:
+            async with self._asking("removal of an image", work_s=_WORK_S) as client:
+                await client.images.delete(tag, force=True)
+        except Refusal as refusal:
+            if refusal.status != NOT_FOUND:
+                raise
+
+
+async def _stalls(progress: AsyncIterator[object], patience_s: float) -> bool:
+    """Read to the end; True where nothing has come for `patience_s`."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(patience_s) as end:
+            async for _ in progress:
+                end.reschedule(loop.time() + patience_s)
+    except TimeoutError:
+        return True
+    return False

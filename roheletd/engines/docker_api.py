@@ -1,0 +1,230 @@
+"""What is said to a Docker-compatible engine and what its answers mean; pure.
+
+Docker and Podman differ in status codes and words, and Podman's API accepts some requests and
+drops parts of them without a word. All of that knowledge is on this page.
+"""
+
+import re
+import signal
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from roheletd.cluster.reconcile import Container, InstanceSpec
+from roheletd.engines import EngineError, Limit, port_variables
+from roheletd.model import PortBinding
+
+Json = Mapping[str, Any]
+
+
+class Fields(Protocol):
+    """What can be asked by name: a dict, or aiodocker's own container."""
+
+    def __getitem__(self, key: str, /) -> Any: ...
+
+
+CLUSTER = "rohe.cluster"
+NODE = "rohe.node"
+SERVICE = "rohe.service"
+INSTANCE = "rohe.instance"
+DIGEST = "rohe.digest"
+
+NOT_FOUND = 404
+CONFLICT = 409
+
+_PERIOD_US = 100_000
+_MILLICORES_SHORT_PERIOD_MIN = 10  # a quota is 1 ms or more
+_LAST_LINE_CHARS_MAX = 200
+_KILLED = 128 + signal.SIGKILL
+
+# A crash loop that prints must not fill the node's flash.
+_LOG = {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "1"}}
+
+_STATES: dict[str, Literal["created", "running", "exited"]] = {
+    "created": "created",
+    "configured": "created",
+    "initialized": "created",
+    "running": "running",
+    "paused": "running",
+    "restarting": "running",
+    "stopping": "running",
+}
+
+# Words in an engine's message -> what to tell a person, and whether trying again can help.
+_EXPLANATIONS: tuple[tuple[str, str, bool], ...] = (
+    ("invalid reference format", "the image name is not valid", False),
+    ("executable file not found", "the image has no such command", False),
+    ("command that was not found", "the image has no such command", False),
+    (
+        "could not select device driver",
+        "the engine cannot pass GPUs to containers: install the NVIDIA container toolkit",
+        True,
+    ),
+    ("manifest unknown", "image not found in its registry", True),
+    ("repository does not exist", "image not found in its registry", True),
+    ("name unknown", "image not found in its registry", True),
+    ("pull access denied", "image not found in its registry, or it needs a login", True),
+    ("unauthorized", "the registry wants a login", True),
+    ("no such host", "registry unreachable", True),
+    ("unreachable", "registry unreachable", True),
+    ("connection refused", "registry unreachable", True),
+    ("i/o timeout", "registry unreachable", True),
+    ("Client.Timeout", "registry unreachable", True),
+    ("no space left on device", "the disk is full", True),
+)
+
+
+class Refusal(EngineError):  # noqa: N818 - what the engine did
+    """An HTTP answer that is an error; `status` is 0 for an error within a stream."""
+
+    def __init__(self, status: int, message: str) -> None:
+        text = message.strip()
+        for words, meaning, retry in _EXPLANATIONS:
+            if words in text:
+                super().__init__(f"{meaning} ({text})", retry=retry)
+                break
+        else:
+            super().__init__(text)
+        self.status = status
+        self.message = text
+
+
+def container_name(spec: InstanceSpec) -> str:
+    return f"{spec.instance}.{spec.node}.{spec.cluster}"
+
+
+def ours(cluster: str, node: str) -> dict[str, list[str]]:
+    """The label filter for the containers of one node of one cluster."""
+    return {"label": [f"{CLUSTER}={cluster}", f"{NODE}={node}"]}
+
+
+def create_body(spec: InstanceSpec, *, unenforced: tuple[Limit, ...], init: bool) -> dict[str, Any]:
+    """The request that creates `spec`, less the limits that this engine cannot hold."""
+    return {
+        "Image": spec.image,
+        "Env": [f"{key}={value}" for key, value in sorted(environment(spec).items())],
+        "Labels": {
+            **spec.labels,
+            CLUSTER: spec.cluster,
+            NODE: spec.node,
+            SERVICE: spec.service,
+            INSTANCE: spec.instance,
+            DIGEST: spec.digest,
+        },
+        "ExposedPorts": {_port(port): {} for port in spec.ports},
+        # An image's own check writes its result to flash each time; roheletd probes by itself.
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": _host_config(spec, unenforced=unenforced, init=init),
+        **({"Cmd": list(spec.command)} if spec.command else {}),
+    }
+
+
+def environment(spec: InstanceSpec) -> dict[str, str]:
+    """In a container an instance binds the container's port; the engine leads the host's to it."""
+    bound = {port.container_port: port.container_port for port in spec.ports}
+    return {**spec.env, **port_variables(bound)}
+
+
+def _port(port: PortBinding) -> str:
+    return f"{port.container_port}/{port.protocol}"
+
+
+def _host_config(
+    spec: InstanceSpec, *, unenforced: tuple[Limit, ...], init: bool
+) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "LogConfig": _LOG,
+        # roheletd restarts by itself, with a back-off and a reason.
+        "RestartPolicy": {"Name": "no"},
+        # Without an init, PID 1 ignores SIGTERM and every stop takes the whole grace period.
+        "Init": init,
+        # HostIp must be empty: with 0.0.0.0 netavark 1.4 writes a rule that matches nothing.
+        "PortBindings": {
+            _port(port): [{"HostIp": "", "HostPort": str(port.host_port)}] for port in spec.ports
+        },
+    }
+    if spec.cores and "cores" not in unenforced:
+        config["CpusetCpus"] = ",".join(str(core) for core in spec.cores)
+    if spec.quota_millicores and "quota" not in unenforced:
+        config |= _quota(spec.quota_millicores)
+    if spec.memory_mib and "memory" not in unenforced:
+        config["Memory"] = spec.memory_mib * 2**20
+        config["MemorySwap"] = config["Memory"]  # the same figure: no swap beside it
+    if spec.gpus:
+        devices = [gpu.id for gpu in spec.gpus]
+        config["DeviceRequests"] = [{"DeviceIDs": devices, "Capabilities": [["gpu"]]}]
+    return config
+
+
+def _quota(millicores: int) -> dict[str, int]:
+    """CFS quota and period; a tiny quota needs a longer period to reach the 1 ms minimum."""
+    period = _PERIOD_US if millicores >= _MILLICORES_SHORT_PERIOD_MIN else 10 * _PERIOD_US
+    return {"CpuPeriod": period, "CpuQuota": millicores * period // 1000}
+
+
+def unenforced_limits(info: Json) -> tuple[Limit, ...]:
+    """The limits that `/info` says the kernel or the engine cannot hold."""
+    keys: dict[Limit, str] = {"cores": "CPUSet", "quota": "CpuCfsQuota", "memory": "MemoryLimit"}
+    return tuple(limit for limit, key in keys.items() if not info.get(key, True))
+
+
+def dropped(asked: Json, inspected: Json) -> str:
+    """The first of our limits that the engine accepted and then did not keep; empty if none."""
+    kept = inspected["HostConfig"]
+    for key in ("CpusetCpus", "CpuQuota", "Memory"):
+        if key in asked["HostConfig"] and kept.get(key) != asked["HostConfig"][key]:
+            return f"{key} {asked['HostConfig'][key]} became {kept.get(key)}"
+    if "DeviceRequests" in asked["HostConfig"] and not kept.get("DeviceRequests"):
+        return "DeviceRequests vanished"
+    return ""
+
+
+def engine_name(version: Json) -> str:
+    components = (part.get("Name", "") for part in version.get("Components") or ())
+    return "Podman" if any("Podman" in name for name in components) else "Docker"
+
+
+def container(listed: Fields) -> Container:
+    """A container as it is listed; why one has ended is known from inspecting it alone."""
+    return Container(
+        id=listed["Id"],
+        instance=listed["Labels"].get(INSTANCE, ""),
+        digest=listed["Labels"].get(DIGEST, ""),
+        state=_STATES.get(listed["State"], "exited"),
+        created_s=float(listed["Created"]),
+        reason="paused by someone" if listed["State"] == "paused" else "",
+    )
+
+
+def exit_reason(inspected: Json, last_line: str) -> str:
+    """Why a container ended, in the words of whoever knows best."""
+    state = inspected["State"]
+    code = state["ExitCode"]
+    limit_mib = (inspected["HostConfig"].get("Memory") or 0) // 2**20
+    if state.get("OOMKilled") and code:
+        return f"out of memory (limit {limit_mib} MiB)" if limit_mib else "out of memory"
+    if state.get("Error"):
+        return str(state["Error"])
+    if code == _KILLED:
+        # Podman does not say whether the kernel did it for want of memory.
+        return "killed (137)" + (", possibly out of memory" if limit_mib else "")
+    said = f": {last_line.strip()[:_LAST_LINE_CHARS_MAX]}" if code and last_line.strip() else ""
+    return f"ended with exit code {code}{said}"
+
+
+def taken_port(message: str, spec: InstanceSpec) -> str:
+    """Which host port is in use, if that is what the message says; empty if it is not."""
+    if "already allocated" not in message and "address already in use" not in message:
+        return ""
+    ports = {str(port.host_port) for port in spec.ports}
+    named = next((port for port in re.findall(r":(\d+)", message) if port in ports), None)
+    which = f"port {named}" if named else f"one of the ports {', '.join(sorted(ports))}"
+    return f"{which} of this node is in use by another program"
+
+
+def is_name_taken(refusal: Refusal) -> bool:
+    return refusal.status == CONFLICT or "name is already in use" in refusal.message
+
+
+def lacks_init(message: str) -> bool:
+    """Podman without catatonit, Docker without tini."""
+    return "catatonit" in message or "docker-init" in message or "init binary" in message

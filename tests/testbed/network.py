@@ -1,0 +1,54 @@
+"""A network namespace, or a bridge in the machine's own, for one engine."""
+
+import contextlib
+import ipaddress
+import secrets
+import socket
+import subprocess
+from collections.abc import Iterator
+
+# For benchmarks between routers (RFC 2544): no real network uses these addresses.
+_ADDRESSES = ipaddress.ip_network("198.18.0.0/15")
+
+
+def run(*argv: str) -> str:
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+@contextlib.contextmanager
+def namespace() -> Iterator[str]:
+    """The name of a fresh network namespace with only loopback: no route out, so pulls fail."""
+    name = f"rohe{secrets.token_hex(4)}"
+    run("ip", "netns", "add", name)
+    try:
+        run("ip", "-n", name, "link", "set", "lo", "up")
+        yield name
+    finally:
+        run("ip", "netns", "del", name)
+
+
+@contextlib.contextmanager
+def bridge() -> Iterator[str]:
+    """The name of a fresh bridge in this namespace, with a free subnet."""
+    name = f"rohe{secrets.token_hex(4)}"
+    run("ip", "link", "add", name, "type", "bridge")
+    try:
+        run("ip", "address", "add", f"{_free_gateway()}/24", "dev", name)
+        run("ip", "link", "set", name, "up")
+        yield name
+    finally:
+        run("ip", "link", "del", name)
+
+
+def _free_gateway() -> ipaddress.IPv4Address:
+    taken = run("ip", "-4", "-o", "address")
+    candidates = list(_ADDRESSES.subnets(new_prefix=24))
+    secrets.SystemRandom().shuffle(candidates)
+    gateways = (network.network_address + 1 for network in candidates)
+    return next(gateway for gateway in gateways if f" {gateway}/" not in taken)
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.create_server(("", 0)) as listener:
+        return listener.getsockname()[1]
