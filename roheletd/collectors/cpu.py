@@ -99,7 +99,10 @@ class FrequencySensor(Sensor[dict[int, int]]):
 def frequency_max_ghz(root: Path) -> float:
     """Clock of the fastest core at its best; 0 where the kernel does not say (most VMs)."""
     paths = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/cpuinfo_max_freq")
-    return max(((parse_khz(path.read_bytes()) or 0) / 1000 for path in paths), default=0.0)
+    try:
+        return max(((parse_khz(path.read_bytes()) or 0) / 1000 for path in paths), default=0.0)
+    except (OSError, ValueError):  # it describes the node, and stops nothing
+        return 0.0
 
 
 def parse_stat(text: bytes) -> dict[int, CoreTicks]:

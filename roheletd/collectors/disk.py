@@ -35,15 +35,12 @@ class DiskSpaceSensor(Sensor[tuple[DiskSpace, ...]]):
         self._mounts: dict[str, str] = {}
 
     def look(self) -> None:
-        import psutil  # noqa: PLC0415 - 1 MB that a machine without disks to show can do without
-
-        psutil.PROCFS_PATH = str(self._root / "proc")
         self._mounts = {}
-        for partition in psutil.disk_partitions(all=False):
-            device = os.path.realpath(partition.device)  # /dev/mapper/x is a link to /dev/dm-0
+        # Of the mounts of one device the one nearest the root, whatever was bound elsewhere first.
+        for device, mount, kind in sorted(mounted(self._root), key=lambda found: len(found[1])):
             # A FUSE file system answers from a process that may hang, and would hang us.
-            if device.startswith("/dev/") and not partition.fstype.startswith("fuse"):
-                self._add(device.removeprefix("/dev/"), partition.mountpoint)
+            if device.startswith("/dev/") and not kind.startswith("fuse"):
+                self._add(device.removeprefix("/dev/"), mount)
 
     def read(self) -> Reading[tuple[DiskSpace, ...]]:
         spaces: list[DiskSpace] = []
@@ -74,6 +71,21 @@ class DiskTrafficSensor(Sensor[dict[str, Traffic]]):
 
     def close(self) -> None:
         self._file.close()
+
+
+def mounted(root: Path) -> list[tuple[str, str, str]]:
+    """Device, mount point and type of every file system on a block device."""
+    import psutil  # noqa: PLC0415 - half a megabyte, and not before the first look
+
+    before, psutil.PROCFS_PATH = psutil.PROCFS_PATH, str(root / "proc")
+    try:
+        return [
+            # /dev/mapper/x is a link to /dev/dm-0, the name in the kernel's statistics.
+            (os.path.realpath(partition.device), partition.mountpoint, partition.fstype)
+            for partition in psutil.disk_partitions(all=False)
+        ]
+    finally:
+        psutil.PROCFS_PATH = before
 
 
 def disk_space(mount: str, device: str, status: os.statvfs_result) -> DiskSpace:

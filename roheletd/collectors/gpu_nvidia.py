@@ -101,7 +101,7 @@ class Gpu:
         self._nvml = nvml
         self._unsupported = (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound)
         self._handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        self.id: str = nvml.nvmlDeviceGetUUID(self._handle)
+        self._id: str = self._figure(nvml.nvmlDeviceGetUUID) or f"nvidia-{index}"
         self._model: str = self._figure(nvml.nvmlDeviceGetName) or ""
 
     def read(self) -> GpuUse:
@@ -110,11 +110,13 @@ class Gpu:
         memory = self._figure(nvml.nvmlDeviceGetMemoryInfo)
         power_mw = self._figure(nvml.nvmlDeviceGetPowerUsage)
         return GpuUse(
-            id=self.id,
+            id=self._id,
             model=self._model,
             used_percent=None if rates is None else float(rates.gpu),
             memory_total_mib=None if memory is None else memory.total // MIB,
             memory_used_mib=None if memory is None else memory.used // MIB,
+            # NVML has no memory to tell of where the GPU uses the system's (Thor, GB10).
+            shares_memory=memory is None,
             celsius=self._celsius(),
             power_w=None if power_mw is None else round(power_mw / 1000, 1),
         )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from roheletd.collectors.kernel_file import KernelFile
-from roheletd.collectors.kernel_text import counts
+from roheletd.collectors.kernel_text import counts, words
 from roheletd.collectors.sensor import Reading, Sensor
 from roheletd.telemetry import Traffic
 
@@ -31,11 +31,16 @@ class InterfaceSensor(Sensor[dict[str, Traffic]]):
 
 def mac_address(root: Path) -> str:
     """Address of the first interface that is a device and not made up; "" where there is none."""
-    for device in sorted((root / "sys/class/net").glob("*/device")):
-        address = (device.parent / "address").read_text(encoding="ascii", errors="replace").strip()
-        if address.strip("0:"):
-            return address
-    return ""
+    devices = sorted((root / "sys/class/net").glob("*/device"))
+    addresses = (read_address(device.with_name("address")) for device in devices)
+    return next((address for address in addresses if address.strip("0:")), "")
+
+
+def read_address(path: Path) -> str:
+    try:
+        return words(path.read_bytes())
+    except OSError:  # some interfaces have an address file and no address
+        return ""
 
 
 def parse_net_dev(text: bytes) -> dict[str, Traffic]:

@@ -84,6 +84,7 @@ class FakeNvml(ModuleType):
         return index
 
     def nvmlDeviceGetUUID(self, handle: int) -> str:
+        self.answer("nvmlDeviceGetUUID", None)(handle)
         return f"GPU-{handle}"
 
 
@@ -157,8 +158,17 @@ def test_a_figure_that_is_not_supported_is_null_and_the_others_are_told(
     use = sample.gpus[0].use
     assert (use.used_percent, use.memory_total_mib, use.memory_used_mib) == (None, None, None)
     assert (use.power_w, use.model) == (None, "")
+    assert use.shares_memory  # NVML is silent on memory where it is the system's
     assert use.celsius == 61.0  # an old driver knows the old question
     assert sample.sick == {}
+
+
+def test_a_card_without_a_uuid_goes_by_its_number(
+    driver: Path, nvml: FakeNvml, collectors_of: Opener
+) -> None:
+    nvml.failures["nvmlDeviceGetUUID"] = NVMLError_NotSupported()
+    sample = collectors_of(driver).sample(0.0)
+    assert [reading.use.id for reading in sample.gpus] == ["nvidia-0", "nvidia-1"]
 
 
 def test_a_lost_card_is_named_the_other_goes_on_and_nvml_is_started_anew(

@@ -3,11 +3,12 @@
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 
 from roheletd.telemetry import MemoryUse, Telemetry, report
 from tests.collectors.conftest import Opener
-from tests.collectors.machines import FIXTURES, unpack
+from tests.collectors.machines import FIXTURES, captured, unpack
 
 MACHINES = sorted(path.stem for path in FIXTURES.glob("*.txt"))
 WHOLE_MACHINES = [
@@ -167,18 +168,34 @@ def test_cores_unplugged_between_two_samples_vanish_from_the_report(
 def test_cores_plugged_in_between_two_samples_have_no_rate_at_first(
     tmp_path: Path, collectors_of: Opener
 ) -> None:
-    collectors = collectors_of(unpack("hotplug_vm", tmp_path))
-    unpack("hotplug_vm_four_cores_gone", tmp_path)
-    before = collectors.sample(0.0)
-    (tmp_path / "proc/stat").unlink()
-    collectors.close()
-    shutil.rmtree(tmp_path)
     unpack("hotplug_vm", tmp_path)
+    collectors = collectors_of(unpack("hotplug_vm_four_cores_gone", tmp_path))
+    before = collectors.sample(0.0)
+    (tmp_path / "proc/stat").write_bytes(captured("hotplug_vm", "proc/stat"))
     after = collectors.sample(1.0)
     told = report(before, after, node="vm", at_s=0.0)
     assert told.cpu is not None
     assert sorted(told.cpu.used_millicores) == [0, 1, 2, 3]
     assert sorted(after.cores) == list(range(8))
+
+
+def test_a_captured_machine_leaves_psutil_on_the_real_one(
+    tmp_path: Path, collectors_of: Opener
+) -> None:
+    collectors_of(unpack("raspberry_pi_4", tmp_path)).sample(0.0)
+    assert psutil.PROCFS_PATH == "/proc"
+
+
+def test_a_machine_that_says_nothing_of_itself_is_described_as_far_as_it_goes(
+    tmp_path: Path, collectors_of: Opener
+) -> None:
+    unpack("raspberry_pi_4", tmp_path)
+    (tmp_path / "sys/class/net/eth0/address").unlink()
+    cpufreq = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
+    (cpufreq / "cpuinfo_max_freq").write_text("?\n")
+    collectors = collectors_of(tmp_path)
+    assert collectors.mac_address() == ""
+    assert collectors.frequency_ghz() == 0.0
 
 
 def test_this_very_machine_is_measured(collectors_of: Opener) -> None:
