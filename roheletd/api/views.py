@@ -74,6 +74,12 @@ class Problem(Response, frozen=True):
     field: str = ""
 
 
+class Healthy(Response, frozen=True):
+    """The daemon's loop turns."""
+
+    healthy: bool = True
+
+
 class Changes(Response, frozen=True):
     """Name of each thing to what happened to it: added, updated, unchanged, removed."""
 

@@ -1,0 +1,136 @@
+"""One node's operations on a log in memory, and a real server before them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+from roheletd.api.operations import Operations
+from roheletd.api.server import ApiServer
+from roheletd.cluster.commands import AddNodes, AddServices, Place, Proposal
+from roheletd.cluster.events import Events
+from roheletd.cluster.membership import Membership, thresholds
+from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
+from roheletd.cluster.state import ClusterState
+from roheletd.allocation.snapshot import Profile
+from roheletd.model import Capacity, Gpu, Node, Placement, Port, Service
+from roheletd.telemetry import (
+    CpuUse,
+    GpuUse,
+    InstanceUse,
+    MemoryUse,
+    Telemetry,
+    ThermalZone,
+)
+from roheletd.testing import ManualClock, MemoryLog
+
+TOKEN = "f" * 64
+
+
+class World:
+    """A node `pi` with a service `web`, of which one of two replicas is placed and runs."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock(100.0)
+        self.state = ClusterState()
+        self.soft = SoftState(
+            broker=BrokerLink(mode="managed", connected=True, reconnects=3, dropped=5),
+            engine=EngineLink(kind="docker", name="Docker", version="20.10", reachable=True),
+        )
+        self.membership = Membership(me="pi", limits=thresholds(1.0))
+        self.events = Events(node="pi", wall_s=self.clock.wall_s)
+        self.log = MemoryLog(self.state, leader="pi")
+        self.operations = Operations(
+            node="pi",
+            cluster="edge",
+            version="0.1.0",
+            profile=Profile(),
+            state=self.state,
+            soft=self.soft,
+            membership=self.membership,
+            events=self.events,
+            log=self.log,
+            clock=self.clock,
+            challenge=lambda: "c0ffee",
+        )
+        self._populate()
+
+    def _populate(self) -> None:
+        cores = {0: 1000, 1: 1000, 3: 1000}
+        gpu = Gpu(id="gpu0", memory_mib=4096, shares_memory=True)
+        here = Node(name="pi", capacity=Capacity(cores=cores, memory_mib=4096, gpus=(gpu,)))
+        away = Node(name="old", capacity=Capacity(cores={0: 1000}, memory_mib=512))
+        web = Service(
+            name="web", image="nginx", replicas=2, cores=(500,), ports=(Port(container_port=80),)
+        )
+        placed = Placement(
+            instance="web.0", service="web", node="pi", revision=2, cores={0: 500}, memory_mib=64
+        )
+        for command in (
+            AddNodes(nodes=(here, away)),
+            AddServices(services=(web,)),
+            Place(placements=(placed,)),
+        ):
+            index = self.state.applied_index + 1
+            self.state.apply(index, 1, Proposal(id=f"seed{index}", command=command))
+        self.soft.telemetry["pi"] = Telemetry(
+            node="pi",
+            at_s=self.clock.wall_s(),
+            interval_s=1.0,
+            cpu=CpuUse(used_millicores={0: 250, 1: 1000, 3: 0}),
+            memory=MemoryUse(total_mib=4096, available_mib=3000),
+            thermal=(
+                ThermalZone(name="cpu-thermal", celsius=48.5),
+                ThermalZone(name="GPU-therm", celsius=None),
+            ),
+            throttled=("under-voltage",),
+            gpus=(GpuUse(id="gpu0", model="GV11B", used_percent=25.0, shares_memory=True),),
+            instances=(
+                InstanceUse(instance="web.0", state="running", cpu_millicores=125, memory_mib=32),
+            ),
+            sick={"disk": "statvfs: no such file"},
+        )
+        self.soft.waiting["web"] = "no node of 2 fits (memory: 2)"
+        self.soft.dropped_messages["replayed"] = 7
+        self.events.add("service added", "web")
+
+    def picture(self) -> bytes:
+        """Everything agreed, to be compared before and after."""
+        return msgspec.msgpack.encode(self.state.saved())
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+async def server(world: World, tmp_path: Path) -> AsyncIterator[ApiServer]:
+    server = ApiServer(
+        world.operations,
+        socket_path=tmp_path / "roheletd.sock",
+        listen="127.0.0.1",
+        port=0,
+        token=TOKEN,
+    )
+    await server.start()
+    yield server
+    await server.stop()
+    world.state.check()
+
+
+@pytest.fixture
+async def local(server: ApiServer, tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client on the unix socket."""
+    connector = aiohttp.UnixConnector(str(tmp_path / "roheletd.sock"))
+    async with aiohttp.ClientSession("http://localhost", connector=connector) as session:
+        yield session
+
+
+@pytest.fixture
+async def remote(server: ApiServer) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client on the TCP port, with no token."""
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
+        yield session
