@@ -9,9 +9,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+import msgspec
+
 from roheletd.api.operations import UnknownOutcome
 from roheletd.cluster.commands import AnyCommand, Outcome, Proposal, decode, encode
 from roheletd.cluster.state import ClusterState
+from roheletd.cluster.state import decode as decode_state
 from roheletd.cluster.state import encode as encode_state
 from roheletd.errors import InvalidInput, Unavailable
 from roheletd.raft import Entry
@@ -24,6 +27,28 @@ ENTRY_BYTES_MAX = 1 << 20
 PROPOSALS_MAX = 1000
 SNAPSHOT_AFTER_ENTRIES = 1000
 SNAPSHOT_AFTER_BYTES = 1 << 20
+
+
+async def recover(store: Store) -> tuple[ClusterState, Solo]:
+    """The state that the disk leads to, and a core that goes on from there in a new term."""
+    saved = await store.load()
+    try:
+        state = ClusterState(None if saved.snapshot is None else decode_state(saved.snapshot))
+    except msgspec.MsgspecError as error:
+        raise StoreFailed(
+            f"the snapshot is of a version that this one cannot read: {error}"
+        ) from None
+    for entry in saved.entries:
+        try:
+            proposal = decode(entry.data)
+        except msgspec.MsgspecError as error:
+            raise StoreFailed(
+                f"entry {entry.index} is of a version that this one cannot read: {error}"
+            ) from None
+        state.apply(entry.index, entry.term, proposal)
+    term = max(saved.term, state.applied_term) + 1
+    await store.save_term(term)
+    return state, Solo(term=term, last_index=state.applied_index)
 
 
 class Elector:

@@ -1,0 +1,110 @@
+"""Tells MQTT what is retained about this node and its leadership, whenever that has changed."""
+
+import asyncio
+from typing import Literal, Protocol
+
+import msgspec
+
+from roheletd.api.operations import Log
+from roheletd.cluster.events import Event
+from roheletd.cluster.state import ClusterState
+from roheletd.messages import Challenge, LeaderNotice, NodeStatus, Sealer, Topics
+from roheletd.telemetry import Telemetry
+
+
+class Publisher(Protocol):
+    """The broker link as a sender sees it: never waits, False where there is no link."""
+
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False
+    ) -> bool: ...
+
+
+class Announcer:
+    """This node's voice. Status and leadership are retained; telemetry and events are not."""
+
+    name = "announcer"
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        version: str,
+        topics: Topics,
+        sealer: Sealer,
+        challenge: Challenge,
+        log: Log,
+        state: ClusterState,
+    ) -> None:
+        self._node = node
+        self._version = version
+        self._topics = topics
+        self._sealer = sealer
+        self._challenge = challenge
+        self._log = log
+        self._state = state
+        self._link: Publisher | None = None
+        self._said: tuple[NodeStatus, str] | None = None
+        self._wake = asyncio.Event()
+
+    def linked(self, link: Publisher | None) -> None:
+        """There is a broker now (say everything again), or there is none."""
+        self._link = link
+        self._said = None
+        self._wake.set()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            news = (self._status("online"), self._challenge.nonce)
+            if self._link is not None and news != self._said:
+                self._announce(self._link)
+                self._said = news
+
+    def say(self, topic: str, payload: bytes) -> None:
+        """A reply to one command; lost with the link, as its sender is."""
+        if self._link is not None:
+            self._link.publish(topic, payload, qos=1)
+
+    def telemetry(self, telemetry: Telemetry) -> None:
+        if self._link is not None:
+            topic = self._topics.telemetry(self._node)
+            self._link.publish(topic, self._sealer.seal(topic, telemetry))
+
+    def event(self, event: Event) -> None:
+        """Events are for people's eyes: nobody acts on them, so they carry no seal."""
+        if self._link is not None:
+            self._link.publish(self._topics.event, msgspec.json.encode(event))
+
+    def will(self) -> tuple[str, bytes]:
+        """What the broker says of this node when the link breaks."""
+        topic = self._topics.status(self._node)
+        return topic, self._sealer.will(topic, self._status("offline"))
+
+    def farewell(self) -> tuple[str, bytes]:
+        """The last retained word of a clean stop."""
+        topic = self._topics.status(self._node)
+        return topic, self._sealer.seal(topic, self._status("offline"))
+
+    def _announce(self, link: Publisher) -> None:
+        topic = self._topics.status(self._node)
+        status = self._sealer.seal(topic, self._status("online"))
+        link.publish(topic, status, qos=1, retain=True)
+        if self._log.leader == self._node:
+            notice = LeaderNotice(name=self._node, term=self._log.term)
+            topic = self._topics.leader
+            sealed = self._sealer.seal(topic, notice, nonce=self._challenge.nonce)
+            link.publish(topic, sealed, qos=1, retain=True)
+
+    def _status(self, state: Literal["online", "offline"]) -> NodeStatus:
+        return NodeStatus(
+            node=self._node,
+            state=state,
+            role="leader" if self._log.leader == self._node else "follower",
+            version=self._version,
+            applied=self._state.applied_index,
+        )

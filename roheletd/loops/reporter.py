@@ -1,0 +1,132 @@
+"""Samples this node on a steady beat: into memory first, then onto MQTT.
+
+It is the daemon's only regular wakeup. Whatever else has to happen now and then (the broker
+link's own timers, the service manager's watchdog) rides on the same beat.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from uuid import uuid4
+
+from msgspec import Struct
+
+from roheletd.api.operations import Log, UnknownOutcome
+from roheletd.clock import Clock
+from roheletd.cluster.commands import AddNodes
+from roheletd.cluster.membership import Membership
+from roheletd.cluster.soft import SoftState
+from roheletd.collectors import Collectors
+from roheletd.errors import Unavailable
+from roheletd.model import Node
+from roheletd.telemetry import InstanceUse, Telemetry, report, smoothed
+
+logger = logging.getLogger(__name__)
+
+BEAT_S_MAX = 5.0
+REGISTER_AGAIN_S = 60.0
+"""A device that comes and goes must not become a write to flash each second."""
+
+
+class Beat(Struct, frozen=True, kw_only=True):
+    """How often to report, how often to wake at all, and what else to do on each waking."""
+
+    report_s: float
+    beat_s: float
+    also: tuple[Callable[[], None], ...] = ()
+
+
+class Reporter:
+    """This node's eyes: a telemetry report each interval, a registration when it has changed."""
+
+    name = "reporter"
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        labels: dict[str, str],
+        beat: Beat,
+        collectors: Collectors,
+        log: Log,
+        soft: SoftState,
+        membership: Membership,
+        clock: Clock,
+        uses: Callable[[], tuple[InstanceUse, ...]],
+        measured: Callable[[Telemetry], None],
+    ) -> None:
+        self._node = node
+        self._labels = labels
+        self._beat = beat
+        self._collectors = collectors
+        self._log = log
+        self._soft = soft
+        self._membership = membership
+        self._clock = clock
+        self._uses = uses
+        self._measured = measured
+        self._frequency_ghz = collectors.frequency_ghz()
+        self._mac_address = collectors.mac_address()
+        self._sample = collectors.sample(clock.now_s())
+        self._registered: Node | None = None
+        self._register_at_s = -math.inf
+
+    async def run(self) -> None:
+        report_at_s = wake_at_s = self._clock.now_s()
+        period_s = min(self._beat.report_s, self._beat.beat_s, BEAT_S_MAX)
+        while True:
+            for also in self._beat.also:
+                also()
+            now_s = self._clock.now_s()
+            if now_s >= report_at_s:
+                self._measured(self._report(now_s))
+                report_at_s = max(report_at_s + self._beat.report_s, now_s)
+            await self._register(now_s)
+            # After a stall the beat goes on from now; it does not make up for what was missed.
+            wake_at_s = max(wake_at_s + period_s, now_s)
+            await asyncio.sleep(wake_at_s - self._clock.now_s())
+
+    def node(self) -> Node:
+        """This machine as it would register itself now."""
+        return Node(
+            name=self._node,
+            capacity=self._collectors.capacity(),
+            arch=self._collectors.arch(),
+            engine=self._soft.engine.kind,
+            labels=self._labels,
+            mac_address=self._mac_address,
+            frequency_ghz=self._frequency_ghz,
+        )
+
+    def _report(self, now_s: float) -> Telemetry:
+        sample = self._collectors.sample(now_s)
+        telemetry = report(
+            self._sample,
+            sample,
+            node=self._node,
+            at_s=self._clock.wall_s(),
+            instances=self._uses(),
+        )
+        self._sample = sample
+        self._soft.telemetry[self._node] = telemetry
+        if telemetry.cpu is not None:
+            self._soft.usual_millicores[self._node] = smoothed(
+                self._soft.usual_millicores.get(self._node, {}),
+                telemetry.cpu.used_millicores,
+                interval_s=telemetry.interval_s,
+            )
+        self._membership.heard(self._node, now_s)
+        return telemetry
+
+    async def _register(self, now_s: float) -> None:
+        node = self.node()
+        if node == self._registered or now_s < self._register_at_s:
+            return
+        try:
+            await self._log.propose(AddNodes(nodes=(node,)), command_id=uuid4().hex)
+        except (Unavailable, UnknownOutcome) as error:
+            logger.warning("this node is not registered yet: %s", error)
+        else:
+            self._registered = node
+        self._register_at_s = now_s + REGISTER_AGAIN_S
