@@ -4,6 +4,7 @@ The description at each field is the reference that `roheletd config-check --exp
 that the documentation cannot differ from the code. An unknown key is an error that names its path.
 """
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,9 +12,19 @@ from msgspec import Meta, Struct
 
 from roheletd.errors import InvalidInput
 from roheletd.model import Name, StrategyName
+from roheletd.wording import shown
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
+Url = Annotated[
+    str,
+    Meta(
+        pattern=r"^mqtts?://[^\s/]+/?$(?!\n)",
+        description="mqtt://HOST[:PORT] or mqtts://HOST[:PORT]",
+    ),
+]
+
+_PATH_MAX = 100
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,16 +39,18 @@ class NodeConfig(Section, frozen=True):
         Meta(description="unique in the cluster; default: the host name up to its first dot"),
     ] = None
     labels: Annotated[
-        dict[str, str], Meta(description="facts about the machine that services may ask for")
+        dict[str, str],
+        Meta(max_length=256, description="facts about the machine that services may ask for"),
     ] = {}
 
 
 class ClusterConfig(Section, frozen=True):
     """The cluster this node belongs to."""
 
-    name: Annotated[Name, Meta(description="second level of every MQTT topic: rohe/<name>/...")] = (
-        "edge"
-    )
+    name: Annotated[
+        Name,
+        Meta(description="second level of every MQTT topic: rohe/<name>/..."),
+    ] = "edge"
     key_file: Annotated[
         str | None,
         Meta(
@@ -59,8 +72,8 @@ class BrokerConfig(Section, frozen=True):
         ),
     ] = "auto"
     urls: Annotated[
-        tuple[str, ...],
-        Meta(description="mqtt://HOST[:PORT] or mqtts://HOST[:PORT], tried in order"),
+        tuple[Url, ...],
+        Meta(max_length=16, description="external brokers, tried in order"),
     ] = ()
     username: Annotated[
         str | None, Meta(description="for external brokers; managed ones use `rohe`")
@@ -197,12 +210,68 @@ def parse(document: object) -> Config:
 
     Raises `InvalidInput` naming the key and what was expected.
     """
+    _refuse_unknown(document, Config(), "$")
     try:
         config = msgspec.convert({} if document is None else document, Config)
     except msgspec.ValidationError as error:
-        raise InvalidInput("config", str(error)) from None
-    if config.allocation.port_min > config.allocation.port_max:
-        raise InvalidInput("$.allocation.port_min", "expected at most port_max")
+        raise _refusal(document, str(error)) from None
+    ports = config.allocation
+    if ports.port_min > ports.port_max:
+        expected = f"expected at most port_max ({ports.port_max}), got {ports.port_min}"
+        raise InvalidInput("$.allocation.port_min", expected)
     if config.broker.mode == "external" and not config.broker.urls:
         raise InvalidInput("$.broker.urls", "expected at least one URL with mode external")
     return config
+
+
+def explain() -> str:
+    """Every key with its type, unit, range, default and reason: itself a valid configuration."""
+    from roheletd import reference  # noqa: PLC0415 - for people; the daemon never pays for it
+
+    return reference.explained(Config, _HEAD)
+
+
+_HEAD = """\
+The configuration of roheletd. Every key may be left out; the values here are the defaults.
+An unknown key, or a value of another type, is refused with its path."""
+
+# `Expected `int`, got `str` - at `$.api.port``; the path is left out where it is the whole file.
+_PLACE = re.compile(r" - at (?:`key` in )?`(?P<path>\$[^`]*)`$")
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+
+
+def _refuse_unknown(document: object, known: Section, path: str) -> None:
+    """Name a key that no section has, and those it may have been meant for."""
+    if not isinstance(document, dict):
+        return
+    for key, value in document.items():
+        if key not in known.__struct_fields__:
+            field = f"{path}.{key}" if isinstance(key, str) and key.isidentifier() else path
+            names = ", ".join(known.__struct_fields__)
+            raise InvalidInput(field[:_PATH_MAX], f"unknown key {shown(key)}; known here: {names}")
+        if isinstance(section := getattr(known, key), Section):
+            _refuse_unknown(value, section, f"{path}.{key}")
+
+
+def _refusal(document: object, complaint: str) -> InvalidInput:
+    """The complaint of the decoder, as a refusal that says which values would have been right."""
+    from roheletd import reference  # noqa: PLC0415 - only a refusal pays for it
+
+    found = _PLACE.search(complaint)
+    place = found["path"] if found else "$"
+    rules = {key.path: key.rule for key in reference.keys(Config)}
+    rule = rules.get(place.partition("[")[0], "a mapping")
+    value = _at(document, place)
+    if found and isinstance(value, dict | list) and rule.startswith(("a mapping of", "a list of")):
+        # The value is of the right kind: only the decoder knows what is wrong inside.
+        return InvalidInput(place, f"expected {rule}; inside it: {complaint[: found.start()]}")
+    return InvalidInput(place, f"expected {rule}, got {shown(value)}")
+
+
+def _at(document: object, place: str) -> object:
+    for key, index in _STEP.findall(place):
+        if isinstance(document, dict):
+            document = document.get(key)
+        elif isinstance(document, list):
+            document = document[int(index)]
+    return document

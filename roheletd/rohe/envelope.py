@@ -1,7 +1,8 @@
 """What stands around the data: ROHE's YAML files carry a command, its JSON files only `data`."""
 
 from roheletd.errors import InvalidInput
-from roheletd.rohe.fields import Field, Mapping, shown
+from roheletd.rohe.fields import Field, Mapping
+from roheletd.wording import shown
 
 COMMAND_MAX = 64
 _ABOUT_THE_CLIENT = ("application", "client_id", "instance_name", "stage_id", "role")

@@ -6,25 +6,10 @@ from typing import NoReturn
 
 from roheletd.errors import InvalidInput
 from roheletd.model import NAME_PATTERN
+from roheletd.wording import shown
 
-_SHOWN_MAX = 60  # letters of a text, bits of a number
 _NAME = re.compile(NAME_PATTERN)
 _BARE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
-
-
-def shown(value: object) -> str:
-    """A value as a message repeats it: recognisable, and never long."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{repr(value[:_SHOWN_MAX])[1:-1]}"'
-    if isinstance(value, int):
-        return str(value) if value.bit_length() <= _SHOWN_MAX else "a huge number"
-    if isinstance(value, float):
-        return repr(value)
-    return "a mapping" if isinstance(value, dict) else "a list"
 
 
 class Field:

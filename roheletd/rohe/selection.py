@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from roheletd.errors import InvalidInput
 from roheletd.rohe.envelope import command_of, envelope_of
-from roheletd.rohe.fields import Mapping, shown
+from roheletd.rohe.fields import Mapping
+from roheletd.wording import shown
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -30,7 +31,11 @@ def selection_from(
     for_all = {f"{action} ALL {thing}", f"{action} ALL {thing}S"}
     if command in for_all:
         return Selection(everything=True)
-    if command not in {None, f"{action} {thing}", f"{action} {thing}S"}:
+    # The file that added them names what is meant just as well.
+    if command not in {
+        None,
+        *(f"{word} {thing}{s}" for word in (action, "ADD") for s in ("", "S")),
+    }:
         raise InvalidInput("$.command", f'expected "{action} ALL {thing}S", got {shown(command)}')
     data = envelope.require("data", expected=f"the {noun}s meant, or a command with ALL").mapping()
     return _named(data, noun)
