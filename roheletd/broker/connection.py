@@ -1,0 +1,263 @@
+"""One MQTT connection, from CONNECT to its end. The only module that knows paho."""
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Literal
+
+from msgspec import Struct
+from paho.mqtt import MQTTException
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from roheletd.broker.channel import Channel
+from roheletd.messages import PAYLOAD_BYTES_MAX
+
+CONNECT_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 0.8
+PACKET_BYTES_MAX = PAYLOAD_BYTES_MAX + 65_536
+OUTGOING_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX
+OUTGOING_MESSAGES_MAX = 1000
+
+UNSUPPORTED_VERSION = 132
+BAD_PASSWORD = 134
+NOT_AUTHORIZED = 135
+TAKEN_OVER = 142
+_KEEPALIVE = 141
+_DISCONNECT = b"\xe0\x00"
+# What paho 2.1 and 2.2 raise on bytes that are not MQTT.
+_NOT_MQTT = (MQTTException, struct.error, ValueError, IndexError, KeyError)
+
+Version = Literal["5.0", "3.1.1"]
+
+
+class Access(Struct, frozen=True, kw_only=True):
+    """Which brokers, in the order to try them, how to be let in, and what to hear there."""
+
+    urls: tuple[str, ...]
+    client_id: str
+    username: str | None = None
+    password: str | None = None
+    ca_file: str | None = None
+    keepalive_s: int = 10
+    subscriptions: tuple[str, ...] = ()
+
+
+class Loss(Struct, frozen=True):
+    """How one connection ended, or why it did not begin; `code` as in MQTT 5, 0 for other."""
+
+    reason: str
+    code: int = 0
+
+
+CLOSED = Loss("closed by this node")
+LOST = Loss("the connection was lost")
+
+
+class _OnChannel(Client):
+    """paho on a connection that is there already. It has no public way to be given one."""
+
+    def __init__(self, channel: Channel, client_id: str, version: Version) -> None:
+        number = MQTTProtocolVersion.MQTTv5 if version == "5.0" else MQTTProtocolVersion.MQTTv311
+        super().__init__(
+            CallbackAPIVersion.VERSION2, client_id, protocol=number, reconnect_on_failure=False
+        )
+        self._channel = channel
+
+    def _create_socket(self) -> Channel:
+        return self._channel
+
+
+class Connection:
+    """One connection, from CONNECT to its end; then it is thrown away.
+
+    paho's callbacks only note what happened, and `_hand_over` tells it when paho is done: so the
+    owner may publish from what it is told, and a fault of the owner is never taken for a broken
+    connection. `lost` has the end; a fault of the owner is its exception.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        access: Access,
+        *,
+        version: Version,
+        will: tuple[str, bytes] | None,
+        on_open: Callable[[], None],
+        on_message: Callable[[str, bytes], None],
+    ) -> None:
+        self.lost: asyncio.Future[Loss] = asyncio.get_running_loop().create_future()
+        self._settled = asyncio.Event()
+        self._access = access
+        self._on_open = on_open
+        self._on_message = on_message
+        self._subscribed = False
+        self._opened = False
+        self._refusal: Loss | None = None
+        self._arrived: deque[tuple[str, bytes]] = deque()
+        self._unacknowledged: dict[int, int] = {}
+        self._channel = Channel(sock, self._read, read_bytes_max=PACKET_BYTES_MAX)
+        self._client = self._make_client(version, will)
+
+    def _make_client(self, version: Version, will: tuple[str, bytes] | None) -> _OnChannel:
+        access = self._access
+        client = _OnChannel(self._channel, access.client_id, version)
+        client.username_pw_set(access.username, access.password)
+        client.max_queued_messages_set(OUTGOING_MESSAGES_MAX)
+        client.on_connect = self._note_connect
+        client.on_subscribe = self._note_subscribe
+        client.on_message = self._note_message
+        client.on_publish = self._note_publish
+        client.on_disconnect = self._note_disconnect
+        if will:
+            client.will_set(*will, qos=1, retain=True)
+        properties = None
+        if version == "5.0":
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.MaximumPacketSize = PACKET_BYTES_MAX
+        # Silence is found by two waits of paho's keepalive, each up to one tick late.
+        keepalive_s = max(1, access.keepalive_s - 1)
+        client.connect("broker", keepalive=keepalive_s, properties=properties)
+        return client
+
+    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> bool:
+        waiting = self._channel.unsent_bytes + sum(self._unacknowledged.values())
+        if not self._opened or (waiting and waiting + len(payload) > OUTGOING_BYTES_MAX):
+            return False
+        info = self._client.publish(topic, payload, qos, retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return False
+        if qos:
+            self._unacknowledged[info.mid] = len(payload)
+        return True
+
+    @property
+    def unacknowledged(self) -> int:
+        return len(self._unacknowledged)
+
+    def tick(self) -> None:
+        self._client.loop_misc()
+        self._hand_over()
+
+    async def finish(self) -> None:
+        """Let what was said arrive, take leave, and wait until the broker hangs up.
+
+        To close first, with something unread, could destroy on the way what was said last.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S / 2):
+                while self._unacknowledged and not self.lost.done():
+                    self._settled.clear()
+                    await self._settled.wait()
+        self._channel.send(_DISCONNECT)
+        await asyncio.wait({self.lost}, timeout=CLOSE_TIMEOUT_S / 2)
+
+    def end(self, loss: Loss) -> None:
+        """Safe to call again: the first loss is the one that counts."""
+        self._channel.close()
+        if not self.lost.done():
+            self.lost.set_result(loss)
+        self._settled.set()
+
+    def _read(self) -> None:
+        while self._feed():
+            pass
+
+    def _feed(self) -> bool:
+        """One packet to paho, and to the owner what came of it; True where there is more."""
+        try:
+            self._client.loop_read()
+            if self._client.want_write():
+                self._client.loop_write()
+        except _NOT_MQTT:
+            self.end(Loss("it sent what is not MQTT"))
+        self._hand_over()
+        return self._channel.unread and not self.lost.done()
+
+    def _hand_over(self) -> None:
+        try:
+            if self._subscribed and not self._opened and not self.lost.done():
+                self._opened = True
+                self._on_open()
+            while self._arrived and not self.lost.done():
+                self._on_message(*self._arrived.popleft())
+        except Exception as error:  # noqa: BLE001 - it is raised where the owner awaits `lost`
+            self._channel.close()
+            self.lost.set_exception(error)
+        if self._refusal:
+            self.end(self._refusal)
+
+    def _note_connect(
+        self, _client: Client, _data: Any, _flags: ConnectFlags, code: ReasonCode, _more: Any
+    ) -> None:
+        if code.is_failure:
+            self._refusal = _refused(code)
+        elif self._access.subscriptions:
+            self._client.subscribe([(pattern, 1) for pattern in self._access.subscriptions])
+        else:
+            self._subscribed = True
+
+    def _note_subscribe(
+        self, _client: Client, _data: Any, _mid: int, codes: list[ReasonCode], _more: Any
+    ) -> None:
+        patterns = zip(self._access.subscriptions, codes, strict=False)
+        failed = [f"{pattern} ({code})" for pattern, code in patterns if code.is_failure]
+        if failed:
+            self._refusal = Loss(f"it refuses to let us hear {', '.join(failed)}", NOT_AUTHORIZED)
+        self._subscribed = not failed
+
+    def _note_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        with suppress(UnicodeDecodeError):  # a topic that is not UTF-8 is none of ours
+            self._arrived.append((message.topic, bytes(message.payload)))
+
+    def _note_publish(
+        self, _client: Client, _data: Any, mid: int, _code: ReasonCode, _more: Any
+    ) -> None:
+        if self._unacknowledged.pop(mid, None) is not None:
+            self._settled.set()
+
+    def _note_disconnect(
+        self, _client: Client, _data: Any, flags: DisconnectFlags, code: ReasonCode, _more: Any
+    ) -> None:
+        if self._refusal is None:
+            by_broker = flags.is_disconnect_packet_from_server
+            self._refusal = _hung_up(code, self._access, by_broker=by_broker)
+
+
+def _refused(code: ReasonCode) -> Loss:
+    if code.value in (BAD_PASSWORD, NOT_AUTHORIZED):
+        hint = "broker.username, broker.password_file"
+        return Loss(f"it refuses the user name or the password ({hint})", code.value)
+    return Loss(f"it refuses us: {code}", code.value)
+
+
+def _hung_up(code: ReasonCode, access: Access, *, by_broker: bool) -> Loss:
+    if by_broker:
+        return Loss(f"it ended the connection: {code}", code.value)
+    if code.value == _KEEPALIVE:
+        return Loss(f"it fell silent for {2 * access.keepalive_s} s (broker.keepalive_s)")
+    return LOST
+
+
+def unreachable(error: OSError, access: Access) -> Loss:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return Loss(f"its certificate is not trusted: {error.verify_message} (broker.ca_file)")
+        case ssl.SSLError():
+            return Loss(f"no TLS agreement: {error.reason or error}")
+        case FileNotFoundError() | PermissionError() if access.ca_file:
+            return Loss(f"broker.ca_file {access.ca_file} cannot be read: {error.strerror}")
+        case socket.gaierror():
+            return Loss(f"its name is not known: {error.strerror}")
+        case ConnectionRefusedError():
+            return Loss("no broker listens there")
+        case TimeoutError():
+            return Loss(f"no answer within {CONNECT_TIMEOUT_S:.0f} s")
+    return Loss(error.strerror or str(error))

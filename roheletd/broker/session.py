@@ -1,0 +1,243 @@
+"""The link to the broker: kept up for ever, on the event loop, with no timer of its own.
+
+A connection that breaks is thrown away with what was in flight; the owner hears of the new one and
+says again what matters. Everything works on MQTT 3.1.1; MQTT 5 is tried first. The owner calls
+`tick()` about once a second, which is all that keepalive needs.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from random import Random
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from roheletd.broker import Address, parse_url
+from roheletd.broker.channel import dial
+from roheletd.broker.connection import (
+    BAD_PASSWORD,
+    CLOSED,
+    CONNECT_TIMEOUT_S,
+    LOST,
+    NOT_AUTHORIZED,
+    TAKEN_OVER,
+    UNSUPPORTED_VERSION,
+    Access,
+    Connection,
+    Loss,
+    Version,
+    unreachable,
+)
+
+__all__ = ["Access", "Link", "Session"]
+
+logger = logging.getLogger(__name__)
+
+STEADY_S = 10.0
+"""A link that held this long was a good one: the next failure starts at the shortest pause."""
+SHORT_LINKS = 3
+"""So many connections lost soon after they were made are the mark of two clients with one name:
+mosquitto 2.0 does not say so."""
+
+
+class Link(Struct, frozen=True, kw_only=True):
+    """The state of the link. `reason` says why there is none; `since_s` is on the loop's clock.
+
+    `dropped` counts messages that were refused or lost for want of a link, or of room on it.
+    """
+
+    connected: bool = False
+    url: str = ""
+    protocol: str = ""
+    reason: str = "not connected yet"
+    since_s: float = 0.0
+    reconnects: int = 0
+    dropped: int = 0
+
+
+def pause_s(attempt: int, *, refused: bool, rng: Random) -> float:
+    """From one failure to the next attempt: 0.1 s doubling to 2 s, or 2 s to 30 s once refused.
+
+    A broker that is down may be back at any moment; a password that was refused needs a person.
+    Half of it is chance, so that a cluster does not come back all in one instant.
+    """
+    longest_s, first_s = (30.0, 2.0) if refused else (2.0, 0.1)
+    return min(longest_s, first_s * 2.0 ** min(attempt, 10)) * rng.uniform(0.5, 1.0)
+
+
+class Session:
+    """One link, to the first broker that lets us in; after a loss the next one is tried first.
+
+    `will` is asked at each connect for the topic and payload that the broker publishes, retained,
+    when the link breaks. `on_link` hears of each change and `on_message` of each message, both on
+    the event loop; what they raise ends `run`. A session is run once and closed once.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        will: Callable[[], tuple[str, bytes] | None],
+        on_message: Callable[[str, bytes], None],
+        on_link: Callable[[bool, str], None],
+        rng: Random,
+    ) -> None:
+        self._access = access
+        self._addresses = tuple(map(parse_url, access.urls))
+        assert self._addresses, "choose() answers only with a broker"
+        self._will = will
+        self._on_message = on_message
+        self._on_link = on_link
+        self._rng = rng
+        self._versions: dict[str, Version] = {}
+        self._reasons: dict[str, str] = {}
+        self._logged: set[str] = set()
+        self._link = Link()
+        self._connects = 0
+        self._short_links = 0
+        self._dropped = 0
+        self._connection: Connection | None = None
+        self._running: asyncio.Timeout | None = None
+        self._closed = False
+
+    @property
+    def link(self) -> Link:
+        return replace(self._link, dropped=self._dropped)
+
+    async def run(self) -> None:
+        """Hold the link until `close`."""
+        if self._closed:
+            return
+        try:
+            async with asyncio.timeout(None) as self._running:
+                await self._stay_linked()
+        except TimeoutError:  # `close` made it expire
+            if not self._closed:
+                raise
+        finally:
+            self._running = None
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> bool:
+        """Hand one message over; never waits. False: it was dropped, and counted."""
+        connection = self._connection
+        taken = connection is not None and connection.publish(
+            topic, payload, qos=qos, retain=retain
+        )
+        self._dropped += not taken
+        return taken
+
+    def tick(self) -> None:
+        """Keep the connection alive, and notice when it is dead; call it each second."""
+        if self._connection is not None:
+            self._connection.tick()
+
+    async def close(self, farewell: tuple[str, bytes] | None = None) -> None:
+        """Say a last retained word, take leave (no will is published), and end `run`."""
+        if self._closed:
+            return
+        self._closed = True
+        connection = self._connection
+        if connection is not None and self._link.connected:
+            if farewell:
+                self.publish(*farewell, qos=1, retain=True)
+            await connection.finish()
+            connection.end(CLOSED)
+        if self._running is not None:
+            self._running.reschedule(0)
+
+    async def _stay_linked(self) -> None:
+        failures = 0
+        for address in itertools.cycle(self._addresses):
+            loss = await self._visit(address)
+            failures = 0 if self._lost(address, loss) else failures + 1
+            rounds, others = divmod(failures, len(self._addresses))
+            if not others:
+                refused = loss.code in (BAD_PASSWORD, NOT_AUTHORIZED)
+                await asyncio.sleep(pause_s(rounds, refused=refused, rng=self._rng))
+
+    async def _visit(self, address: Address) -> Loss:
+        version = self._versions.get(address.url, "5.0")
+        loss = await self._hold(address, version)
+        if loss.code == UNSUPPORTED_VERSION and version == "5.0":
+            version = self._versions[address.url] = "3.1.1"
+            loss = await self._hold(address, version)
+        return loss
+
+    async def _hold(self, address: Address, version: Version) -> Loss:
+        patience = asyncio.timeout(CONNECT_TIMEOUT_S)
+        try:
+            async with patience:
+                ca_file = self._access.ca_file
+                try:
+                    sock = await dial(address, ca_file=ca_file, timeout_s=CONNECT_TIMEOUT_S)
+                except OSError as error:
+                    return unreachable(error, self._access)
+                self._connection = Connection(
+                    sock,
+                    self._access,
+                    version=version,
+                    will=self._will(),
+                    on_open=lambda: self._opened(address, version, patience),
+                    on_message=self._on_message,
+                )
+                return await self._connection.lost
+        except TimeoutError as error:
+            if not patience.expired():
+                raise
+            return unreachable(error, self._access)
+        finally:
+            if self._connection is not None:
+                self._dropped += self._connection.unacknowledged
+                self._connection.end(CLOSED)
+                self._connection = None
+
+    def _opened(self, address: Address, version: Version, patience: asyncio.Timeout) -> None:
+        patience.reschedule(None)
+        self._reasons.clear()
+        said = f"connected to {address.url} (MQTT {version})"
+        self._link = Link(
+            connected=True,
+            url=address.url,
+            protocol=version,
+            reason="",
+            since_s=asyncio.get_running_loop().time(),
+            reconnects=self._connects,
+        )
+        self._connects += 1
+        self._log(logging.INFO, said)
+        self._on_link(True, said)  # noqa: FBT003 - a callback takes what it is given
+
+    def _lost(self, address: Address, loss: Loss) -> bool:
+        """Note and tell it; True where the link had held well."""
+        now_s = asyncio.get_running_loop().time()
+        was = self._link
+        steady = was.connected and now_s - was.since_s >= STEADY_S
+        if steady:
+            self._logged.clear()
+            self._short_links = 0
+        self._short_links += was.connected
+        self._reasons[address.url] = self._plainly(loss)
+        known = [place.url for place in self._addresses if place.url in self._reasons]
+        reason = "; ".join(f"{url}: {self._reasons[url]}" for url in known)
+        if was.connected or reason != was.reason:
+            since_s = now_s if was.connected else was.since_s
+            self._link = replace(was, connected=False, reason=reason, since_s=since_s)
+            self._log(logging.WARNING, f"no link to the broker: {reason}")
+            self._on_link(False, reason)  # noqa: FBT003 - a callback takes what it is given
+        return steady
+
+    def _plainly(self, loss: Loss) -> str:
+        if self._closed:
+            return CLOSED.reason
+        if loss.code == TAKEN_OVER or (loss == LOST and self._short_links >= SHORT_LINKS):
+            name = self._access.client_id
+            return f"it keeps ending our connections: is a second daemon using the name {name}?"
+        return loss.reason
+
+    def _log(self, level: int, said: str) -> None:
+        """Once, until a link has held well: brokers that come and go would fill the journal."""
+        if said not in self._logged and not self._closed:
+            self._logged.add(said)
+            logger.log(level, said)
