@@ -1,0 +1,54 @@
+"""Every preset loads, says why it differs, and differs."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from roheletd.config import Config, parse
+from roheletd.documents import load
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+PRESETS = sorted(CONFIGS.glob("*"))
+
+
+def preset(name: str) -> Config:
+    return parse(load((CONFIGS / name).read_bytes(), name=name))
+
+
+def leaves(value: object, path: str = "$") -> dict[str, object]:
+    if not isinstance(value, dict):
+        return {path: value}
+    return {
+        at: leaf
+        for key, inner in value.items()
+        for at, leaf in leaves(inner, f"{path}.{key}").items()
+    }
+
+
+def test_the_three_kinds_of_machine_have_a_preset() -> None:
+    assert [path.name for path in PRESETS] == ["edge-node.yaml", "jetson.yaml", "laptop.yaml"]
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.name)
+def test_a_preset_writes_only_what_differs_from_the_defaults(path: Path) -> None:
+    document = load(path.read_bytes(), name=path.name)
+    parse(document)
+    defaults = leaves(msgspec.to_builtins(Config()))
+    written = leaves(document)
+    assert written
+    assert [at for at, value in written.items() if defaults.get(at) == value] == []
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.name)
+def test_a_preset_says_how_to_start_with_it(path: Path) -> None:
+    assert f"roheletd run --config configs/{path.name}" in path.read_text(encoding="utf-8")
+
+
+def test_edge_nodes_and_jetsons_never_take_work_without_a_container_engine() -> None:
+    assert preset("edge-node.yaml").engine.kind == "docker"
+    assert preset("jetson.yaml").engine.kind == "docker"
+
+
+def test_a_laptop_needs_no_root_for_its_data() -> None:
+    assert not Path(preset("laptop.yaml").data_dir).is_absolute()
