@@ -1,0 +1,1 @@
+"""Whole daemons, driven from outside as a user would."""

@@ -1,0 +1,147 @@
+"""A real `roheletd run` in a folder of its own: started, asked, killed and started again."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.testbed.engines import scratch
+from tests.testbed.network import free_port
+from tests.testbed.unix_http import request
+
+_READY_S = 30.0
+
+
+class RealDaemon:
+    """One daemon process and its data directory, which outlives the process."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.broker_port = free_port()
+        self.api_port = free_port()
+        self.config: dict[str, Any] = {
+            "node": {"name": "n1"},
+            "cluster": {"name": "test"},
+            "broker": {"port": self.broker_port},
+            "engine": {"kind": "none"},
+            "api": {"port": self.api_port},
+            "data_dir": str(self.data_dir),
+        }
+        for section, keys in config.items():
+            if isinstance(keys, dict):
+                self.config[section] = {**self.config.get(section, {}), **keys}
+            else:
+                self.config[section] = keys
+        self.config_path = folder / "roheletd.yaml"
+        self.log_path = folder / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def launch(self, *, env: dict[str, str] | None = None) -> None:
+        """Start the process and return at once."""
+        self.config_path.write_text(yaml.safe_dump(self.config))
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "roheletd", "run", "--config", str(self.config_path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "XDG_RUNTIME_DIR": str(self.folder), **(env or {})},
+            )
+
+    def start(self) -> None:
+        """Start the process and return once it answers."""
+        self.launch()
+        self.until(self.answers, within_s=_READY_S)
+
+    def answers(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the daemon ended with {self.process.returncode}:\n{self.log()}")
+        with contextlib.suppress(OSError):
+            return bool(self.get("/status"))
+        return False
+
+    def kill(self) -> None:
+        """Kill -9: nothing is said to anybody."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> tuple[int, float]:
+        """SIGTERM; the exit code and how many seconds it took."""
+        assert self.process is not None
+        begun_s = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=20)
+        return code, time.monotonic() - begun_s
+
+    def get(self, path: str) -> Any:
+        return request(self.data_dir / "roheletd.sock", "GET", path, timeout_s=5)
+
+    def post(self, path: str, body: object) -> Any:
+        return request(
+            self.data_dir / "roheletd.sock", "POST", path, body=json.dumps(body).encode()
+        )
+
+    def delete(self, path: str) -> Any:
+        return request(self.data_dir / "roheletd.sock", "DELETE", path)
+
+    def instances(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get("/api/v1/instances")["instances"]
+        return found
+
+    def running(self, number: int) -> list[dict[str, Any]]:
+        """The instances, once there are `number` of them and all run."""
+
+        def all_run() -> bool:
+            found = self.instances()
+            return len(found) == number and all(item["state"] == "running" for item in found)
+
+        self.until(all_run)
+        return self.instances()
+
+    def until(self, condition: Callable[[], object], *, within_s: float = 30.0) -> None:
+        deadline_s = time.monotonic() + within_s
+        while not condition():
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"not within {within_s} s; log:\n{self.log()}")
+            time.sleep(0.02)
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")[-4000:]
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One command of the CLI, asked of this daemon."""
+        return subprocess.run(
+            [sys.executable, "-m", "roheletd", *arguments, "--data-dir", str(self.data_dir)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+@contextlib.contextmanager
+def daemon(**config: Any) -> Iterator[RealDaemon]:
+    """A daemon that is not started yet, and that leaves no process and no file behind."""
+    with scratch() as folder:
+        made = RealDaemon(folder, config)
+        try:
+            yield made
+        finally:
+            if made.process is not None and made.process.poll() is None:
+                made.kill()
