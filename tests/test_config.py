@@ -144,7 +144,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(document=VALUES)
 def test_random_documents_raise_nothing_but_invalid_input(document: object) -> None:
     try:

@@ -252,7 +252,7 @@ YAML_LETTERS = st.text(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     text=st.one_of(st.text(max_size=200), YAML_LETTERS), name=st.sampled_from(["f.yaml", "f.json"])
 )

@@ -521,7 +521,7 @@ NODE_KEYS = [
 ]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(document=VALUES | st.fixed_dictionaries({"data": VALUES}))
 def test_random_documents_raise_nothing_but_invalid_input(document: object) -> None:
     for read in (services_from, nodes_from):
@@ -529,7 +529,7 @@ def test_random_documents_raise_nothing_but_invalid_input(document: object) -> N
             read(document)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(changes=st.dictionaries(st.sampled_from(SERVICE_KEYS), VALUES, max_size=3))
 def test_every_service_that_is_read_is_a_valid_one(changes: dict[str, object]) -> None:
     before = copy.deepcopy(changes)
@@ -542,7 +542,7 @@ def test_every_service_that_is_read_is_a_valid_one(changes: dict[str, object]) -
     assert repr(changes) == repr(before)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(changes=st.dictionaries(st.sampled_from(NODE_KEYS), VALUES, max_size=2))
 def test_every_node_that_is_read_is_a_valid_one(changes: dict[str, object]) -> None:
     try:
