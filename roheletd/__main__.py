@@ -1,0 +1,7 @@
+"""`python -m roheletd` is `roheletd`."""
+
+import sys
+
+from roheletd.cli import main
+
+sys.exit(main())

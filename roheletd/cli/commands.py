@@ -1,0 +1,34 @@
+"""Who does what: a written-out table, so that one command imports only its own module.
+
+The imports are statements and not strings, so that the frozen binary finds them by itself.
+"""
+
+import argparse
+from collections.abc import Callable
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def command(name: str) -> Command:
+    # ruff: noqa: PLC0415 - that these imports are late is the purpose of this module
+    match name:
+        case "run" | "sample" | "version" | "config-check" | "completion":
+            from roheletd.cli import local
+
+            return local.COMMANDS[name]
+        case "quickstart":
+            from roheletd.cli import quickstart
+
+            return quickstart.quickstart
+        case "sign":
+            from roheletd.cli import sign
+
+            return sign.sign
+        case _ if name.startswith("orchestration "):
+            from roheletd.cli import orchestration
+
+            return orchestration.COMMANDS[name]
+        case _:
+            from roheletd.cli import reading
+
+            return reading.COMMANDS[name]

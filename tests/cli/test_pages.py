@@ -1,0 +1,90 @@
+"""Every page against its golden text; `ROHELETD_GOLDEN=write pytest` writes them anew."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from roheletd.cli import pages
+from roheletd.cli.tables import Style
+from tests.cli import samples
+
+GOLDEN = Path(__file__).parent / "golden"
+NARROW = Style(width=60, colour=True)
+WIDE = Style()
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def golden(name: str, lines: list[str]) -> None:
+    path = GOLDEN / f"{name}.txt"
+    text = "".join(f"{line}\n" for line in lines)
+    if os.environ.get("ROHELETD_GOLDEN") == "write":
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "page", "answer"),
+    [
+        ("status", pages.status, samples.STATUS),
+        ("status-unwell", pages.status, samples.UNWELL),
+        ("nodes", pages.nodes, samples.NODES),
+        ("services", pages.services, samples.SERVICES),
+        ("instances", pages.instances, samples.INSTANCES),
+        ("leader", pages.leader, samples.LEADER),
+        ("events", pages.events, samples.EVENTS),
+        ("why-waits", pages.why, samples.WHY),
+        ("why-fits", pages.why, samples.WHY_FITS),
+        ("changes", pages.changes, samples.CHANGES),
+    ],
+)
+@pytest.mark.parametrize(("form", "style"), [("wide", WIDE), ("narrow", NARROW)])
+def test_a_page_reads_as_its_golden_text(
+    name: str,
+    page: Callable[[Any, Style], list[str]],
+    answer: msgspec.Struct,
+    form: str,
+    style: Style,
+) -> None:
+    value = json.loads(msgspec.json.encode(answer))
+    lines = page(value, style)
+    golden(f"{name}-{form}", lines)
+    if style.width:
+        plain = page(value, style._replace(colour=False))
+        assert max(map(len, plain)) <= style.width
+
+
+def test_a_status_fits_one_screen() -> None:
+    lines = pages.status(json.loads(msgspec.json.encode(samples.UNWELL)), Style(width=80))
+    assert len(lines) < 24
+
+
+def test_an_empty_cluster_says_so_in_words() -> None:
+    assert pages.nodes({"nodes": []}, WIDE)[-1] == "no node is registered yet"
+    assert pages.instances({"instances": []}, WIDE)[-1] == "no instance is placed"
+    assert "add-service" in pages.services({"services": []}, WIDE)[-1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.9, "59 s"), (61, "1 min 1 s"), (3600, "1 h"), (93_784, "1 d 2 h")],
+)
+def test_a_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
+    assert pages.duration(seconds) == text
+
+
+def test_cores_are_in_the_order_of_their_numbers_not_of_their_text() -> None:
+    assert pages.cores({"10": 50, "2": 500}) == "2: 500 m, 10: 50 m"
