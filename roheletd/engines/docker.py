@@ -6,6 +6,7 @@ a deadline, because a frozen engine accepts connections and never answers.
 
 import asyncio
 import contextlib
+import io
 import json
 import logging
 import math
@@ -341,7 +342,7 @@ class DockerEngine:
     async def load_image(self, archive: bytes) -> None:
         """Load what `docker save` or `engines.archive` has made."""
         async with self._asking("load of an image", work_s=_LOAD_S) as client:
-            await client.images.import_image(archive)
+            await client.images.import_image(io.BytesIO(archive))
 
     async def remove_image(self, tag: str) -> None:
         """A missing image is no error."""

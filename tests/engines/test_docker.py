@@ -15,18 +15,11 @@ from roheletd.engines.docker import DockerEngine
 from roheletd.errors import Unavailable
 from roheletd.model import Gpu
 from tests.engines.conftest import BOTH, Machine, open_machine
+from tests.engines.waiting import fetched, until
 from tests.testbed import engines
 from tests.testbed.engines import RealEngine
 
 SLEEP = ("/bin/sleep", "1000")
-
-
-async def until(condition, within_s: float = 10.0):
-    """The first true answer of an async condition that is about to become true."""
-    async with asyncio.timeout(within_s):
-        while not (answer := await condition()):  # noqa: ASYNC110 - another process is awaited
-            await asyncio.sleep(0.02)
-        return answer
 
 
 async def exited(machine: Machine):
@@ -61,15 +54,6 @@ async def test_pin_quota_and_memory_are_seen_from_inside(machine: Machine):
     assert words[:3] == ["Cpus_allowed_list:", "1", "1"]
     assert str(64 * 2**20) in words
     assert "50000" in words
-
-
-async def fetched(machine: Machine, host_port: int) -> str:
-    """The page once httpd listens, which is a moment after its process started."""
-
-    async def page() -> str:
-        return machine.real.fetch(f"http://127.0.0.1:{host_port}/")
-
-    return await until(page)
 
 
 async def test_published_port_answers_http(machine: Machine):

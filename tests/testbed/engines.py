@@ -24,11 +24,11 @@ _SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 # A process of its own, because a namespace is entered by whole processes.
 _FETCH = """
-import sys, urllib.error, urllib.request
+import sys, urllib.request
 try:
     with urllib.request.urlopen(sys.argv[1], timeout=5) as answer:
         sys.stdout.write(answer.read().decode())
-except urllib.error.URLError:
+except OSError:
     pass
 """
 
@@ -143,6 +143,11 @@ class RealEngine:
 
     def stop_container(self, container: str) -> None:
         request(self.socket, "POST", f"/containers/{container}/stop?t=0")
+
+    def changed_files(self, container: str) -> list[str]:
+        """What the container has written over its image."""
+        changes = request(self.socket, "GET", f"/containers/{container}/changes")
+        return [change["Path"] for change in changes or ()]
 
     def fetch(self, url: str) -> str:
         """The body of a URL as seen from where the engine publishes its ports; empty: refused."""
