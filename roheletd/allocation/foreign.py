@@ -24,11 +24,11 @@ def foreign_loads(soft: SoftState, state: ClusterState) -> dict[str, ForeignLoad
 
 
 def foreign_load(
-    report: Telemetry, usual_millicores: Mapping[int, int], placements: Iterable[Placement]
+    report: Telemetry, usual_millicores: Mapping[int, float], placements: Iterable[Placement]
 ) -> ForeignLoad:
     """`usual_millicores` is the smoothed use per core, ours included."""
     uses = {use.instance: use for use in report.instances}
-    cores = dict(usual_millicores)
+    cores = {core: round(used) for core, used in usual_millicores.items()}
     memory_mib = 0
     if report.memory is not None:
         memory_mib = report.memory.total_mib - report.memory.available_mib

@@ -47,9 +47,14 @@ class UnknownOutcome(RoheletError):  # noqa: N818 - the word every door uses
 class Log(Protocol):
     """The agreed log as the doors see it."""
 
-    term: int
-    leader: str
-    failure: str
+    @property
+    def term(self) -> int: ...
+
+    @property
+    def leader(self) -> str: ...
+
+    @property
+    def failure(self) -> str: ...
 
     async def propose(self, command: AnyCommand, *, command_id: str) -> Outcome:
         """Returns once the command is durable and applied, or known to be refused."""

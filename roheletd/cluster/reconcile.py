@@ -62,6 +62,13 @@ class Container(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Usage(Struct, frozen=True, kw_only=True):
+    """Counters of one running instance: CPU time since its start, memory now."""
+
+    cpu_s: float
+    memory_mib: int
+
+
 class History(Struct, frozen=True, kw_only=True):
     """What happened to one instance under one specification, on the monotonic clock."""
 

@@ -4,6 +4,7 @@ The loops write it, the doors and the allocator read it. Losing it costs a secon
 """
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from roheletd.model import EngineKind
 from roheletd.telemetry import Telemetry
@@ -30,6 +31,9 @@ class EngineLink(Struct, frozen=True, kw_only=True):
     address: str = ""
     reachable: bool = False
     reason: str = "not asked yet"
+
+    def lost(self, reason: str) -> "EngineLink":
+        return replace(self, reachable=False, reason=reason)
 
 
 class SoftState:

@@ -5,9 +5,11 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from roheletd.cluster.reconcile import Container, InstanceSpec
+from roheletd.cluster.reconcile import Container, InstanceSpec, Usage
 from roheletd.errors import RoheletError
 from roheletd.model import EngineKind
+
+__all__ = ["Container", "Engine", "EngineError", "EngineInfo", "InstanceSpec", "Limit", "Usage"]
 
 
 class EngineError(RoheletError):
@@ -35,13 +37,6 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     version: str
     address: str
     unenforced: tuple[Limit, ...] = ()
-
-
-class Usage(Struct, frozen=True, kw_only=True):
-    """Counters of one running instance: CPU time since its start, memory now."""
-
-    cpu_s: float
-    memory_mib: int
 
 
 class Engine(Protocol):

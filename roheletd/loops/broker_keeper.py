@@ -1,0 +1,57 @@
+"""Keeps this node's own broker up; one that cannot start does not keep the node from working."""
+
+import asyncio
+import logging
+from random import Random
+from typing import Protocol
+
+from roheletd.broker import pause_s
+from roheletd.errors import Unavailable
+
+logger = logging.getLogger(__name__)
+
+
+class OwnBroker(Protocol):
+    """A broker that this daemon starts; `run` starts it again when it dies."""
+
+    url: str
+
+    async def start(self) -> None: ...
+
+    async def run(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class BrokerKeeper:
+    """Starts the broker, however long that takes, and closes it at the end."""
+
+    name = "broker"
+
+    def __init__(self, broker: OwnBroker, *, rng: Random) -> None:
+        self.reason = "is being started"
+        self._broker = broker
+        self._rng = rng
+
+    async def run(self) -> None:
+        try:
+            await self._start()
+            await self._broker.run()
+        finally:
+            await self._broker.close()
+
+    async def _start(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                await self._broker.start()
+            except Unavailable as error:
+                if str(error) != self.reason:
+                    logger.warning("%s", error)
+                self.reason = str(error)
+            else:
+                self.reason = ""
+                return
+            # A port that somebody holds is not free again in a tenth of a second.
+            await asyncio.sleep(pause_s(attempt, refused=True, rng=self._rng))
+            attempt += 1
