@@ -55,14 +55,6 @@ class Head(Struct, frozen=True, kw_only=True):
     trusted: bool
 
 
-class Admitted(Struct, frozen=True, kw_only=True):
-    """A request whose head is in order."""
-
-    route: Route
-    parameters: dict[str, object]
-    command_id: str
-
-
 class Answer(Struct, frozen=True, kw_only=True):
     """What goes back."""
 
@@ -91,34 +83,40 @@ class Door:
         self._polls: set[asyncio.Timeout] = set()
         self._closing = False
 
-    def admit(self, head: Head) -> Admitted:
-        """What can be told from the head. Raises `RoheletError`, for `refusal`."""
-        if not head.trusted:
-            check_origin(head.headers)
-        route, values = find(head.method, head.path)
-        if route.writes and not head.trusted:
-            check_token(head.headers, self._token, self._data_dir)
-        _check_body(route, head.headers)
-        return Admitted(
-            route=route,
-            parameters=parameters_of(route.request, values, head.query),
-            command_id=_command_id(head.headers),
-        )
-
-    async def answer(self, admitted: Admitted, body: bytes) -> Answer:
-        """Carry it out. Raises `RoheletError`, for `refusal`."""
-        route = admitted.route
-        request = request_of(route.request, admitted.parameters, body if route.takes_body else None)
-        run = partial(route.run, self._operations, request, admitted.command_id)
-        if isinstance(request, views.EventsAfter) and request.wait_s > 0:
-            return _answer_of(await self._poll(run))
-        return _answer_of(await run())
+    async def serve(self, head: Head, read_body: Callable[[], Awaitable[bytes]]) -> Answer:
+        """The whole exchange. `read_body` is called only where the head is in order."""
+        try:
+            route, values = self._admit(head)
+            parameters = parameters_of(route.request, values, head.query)
+            command_id = _command_id(head.headers)
+            body = await read_body() if route.takes_body else None
+            request = request_of(route.request, parameters, body)
+            return _answer_of(await self._run(route, request, command_id))
+        except RoheletError as error:
+            return refusal(error)
 
     def close(self) -> None:
         """End the requests that wait for an event, and take no more of them."""
         self._closing = True
         for poll in self._polls:
             poll.reschedule(0.0)
+
+    def _admit(self, head: Head) -> tuple[Route, Mapping[str, str]]:
+        if not head.trusted:
+            check_origin(head.headers)
+        route, values = find(head.method, head.path)
+        if route.writes and not head.trusted:
+            check_token(head.headers, self._token, self._data_dir)
+        _check_body(route, head.headers)
+        return route, values
+
+    async def _run(
+        self, route: Route, request: views.Request, command_id: str
+    ) -> views.Response | Page:
+        run = partial(route.run, self._operations, request, command_id)
+        if isinstance(request, views.EventsAfter) and request.wait_s > 0:
+            return await self._poll(run)
+        return await run()
 
     async def _poll(self, run: Callable[[], Awaitable[T]]) -> T:
         if self._closing:

@@ -21,7 +21,7 @@ from roheletd.api import views
 from roheletd.api.operations import Operations
 from roheletd.cluster.state import slot
 from roheletd.model import MILLICORES_PER_CORE
-from roheletd.telemetry import GpuUse, Telemetry
+from roheletd.telemetry import GpuUse, Telemetry, ThermalZone
 
 MEDIA_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -67,15 +67,19 @@ class _Families(Collector):
         self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
-        figures = self._figures
-        yield from _daemon(figures.status)
-        yield from _links(figures.status)
-        if figures.node is not None:
-            yield from _free(figures.node)
-        if figures.telemetry is not None:
-            yield from _hardware(figures.telemetry)
-            yield from _gpus(figures.telemetry.gpus)
-        yield from _instances(figures.instances)
+        """Those that have a figure now: a title with nothing under it says nothing."""
+        return (family for family in _families(self._figures) if family.samples)
+
+
+def _families(figures: Figures) -> Iterator[Metric]:
+    yield from _daemon(figures.status)
+    yield from _links(figures.status)
+    if figures.node is not None:
+        yield from _free(figures.node)
+    if figures.telemetry is not None:
+        yield from _hardware(figures.telemetry)
+        yield from _gpus(figures.telemetry.gpus)
+    yield from _instances(figures.instances)
 
 
 def _daemon(status: views.Status) -> Iterator[Metric]:
@@ -149,8 +153,8 @@ def _hardware(report: Telemetry) -> Iterator[Metric]:
         )
     yield _gauge(
         "temperature_celsius",
-        "Temperature of a thermal zone.",
-        [((zone.name,), zone.celsius) for zone in report.thermal],
+        "Temperature of a thermal zone; the hottest of those that share a name.",
+        _hottest(report.thermal),
         labels=("zone",),
     )
     yield _gauge(
@@ -168,8 +172,6 @@ def _hardware(report: Telemetry) -> Iterator[Metric]:
 
 
 def _gpus(gpus: tuple[GpuUse, ...]) -> Iterator[Metric]:
-    if not gpus:
-        return
     figures: tuple[tuple[str, str, Samples], ...] = (
         (
             "gpu_used_ratio",
@@ -224,6 +226,15 @@ def _instances(found: tuple[views.InstanceView, ...]) -> Iterator[Metric]:
         [(key, view.restarts) for key, view in keyed],
         labels=labels,
     )
+
+
+def _hottest(zones: tuple[ThermalZone, ...]) -> Samples:
+    """Machines call several zones `acpitz`, and one series may have one value only."""
+    found: dict[str, float] = {}
+    for zone in zones:
+        if zone.celsius is not None:
+            found[zone.name] = max(zone.celsius, found.get(zone.name, zone.celsius))
+    return [((name,), celsius) for name, celsius in found.items()]
 
 
 def _per_core(millicores: Mapping[int, int]) -> Samples:

@@ -32,8 +32,8 @@ _PROBLEMS: Final[Mapping[int, str]] = {
     504: f"The outcome is not known: send it again with the same `{KEY_HEADER}`.",
 }
 
-_EXAMPLES: Final[Mapping[type, Json]] = {
-    views.ServicesToAdd: {
+_EXAMPLES: Final[Mapping[str, Json]] = {
+    "add-services": {
         "services": [
             {
                 "name": "web",
@@ -45,15 +45,42 @@ _EXAMPLES: Final[Mapping[type, Json]] = {
             }
         ]
     },
-    views.NodesToAdd: {
+    "add-nodes": {
         "nodes": [
             {"name": "pi4", "capacity": {"cores": {"0": 1000, "1": 1000}, "memory_mib": 3792}}
         ]
     },
-    views.Document: {
-        "document": {"services": {"web": {"service_name": "web", "replicas": 1, "CPU": 100}}}
+    "import-services": {
+        "document": {
+            "command": "ADD SERVICE",
+            "data": {
+                "shop": {
+                    "front": {
+                        "service_name": "front",
+                        "image": "nginx:alpine",
+                        "cpu": 500,
+                        "processor": [50],
+                        "memory": {"rss": 64, "vms": 128},
+                        "replicas": 2,
+                    }
+                }
+            },
+        }
+    },
+    "import-nodes": {
+        "document": {
+            "data": {
+                "pi4": {
+                    "node_name": "pi4",
+                    "cpu": {"capacity": 2000},
+                    "cores": {"capacity": [100, 100]},
+                    "memory": {"capacity": {"rss": 3792, "vms": 3792}},
+                }
+            }
+        }
     },
 }
+"""A body that works, for each verb that takes one."""
 
 
 def document(version: str) -> Json:
@@ -89,10 +116,16 @@ def document(version: str) -> Json:
 
 
 def _schemas() -> Json:
-    _, schemas = msgspec.json.schema_components(list(_types()), ref_template=_REF)
-    for shape, example in _EXAMPLES.items():
-        schemas[shape.__name__]["examples"] = [example]
+    _, schemas = msgspec.json.schema_components(
+        list(_types()), ref_template=_REF, schema_hook=_anything
+    )
     return schemas
+
+
+def _anything(shape: type) -> Json:
+    if shape is not object:
+        raise NotImplementedError
+    return {"description": "any JSON value"}
 
 
 def _types() -> Iterable[type]:
@@ -116,7 +149,8 @@ def _operation(route: Route, schemas: Json) -> Json:
     if parameters := list(_parameters(route, schemas)):
         found["parameters"] = parameters
     if route.takes_body:
-        found["requestBody"] = {"required": True, "content": {JSON: _schema_of(route.request)}}
+        content = {**_schema_of(route.request), "example": _EXAMPLES[route.name]}
+        found["requestBody"] = {"required": True, "content": {JSON: content}}
     if route.writes:
         found["security"] = [{"token": []}]
     return found

@@ -21,7 +21,7 @@ from roheletd.api.door import TOO_LARGE, Answer, BadBody, Door, Head, problem_an
 from roheletd.api.operations import Operations
 from roheletd.api.views import Problem
 from roheletd.documents.bounds import SIZE_MAX_BYTES
-from roheletd.errors import Refused, RoheletError, Unavailable
+from roheletd.errors import Refused, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -127,13 +127,8 @@ class ApiServer:
         return protocols
 
     async def _handle(self, request: web.BaseRequest, *, trusted: bool) -> web.StreamResponse:
-        try:
-            admitted = self._door.admit(_head_of(request, trusted=trusted))
-            body = await _body_of(request) if admitted.route.takes_body else b""
-            answer = await self._door.answer(admitted, body)
-        except RoheletError as error:
-            answer = refusal(error)
-        return await _send(request, answer)
+        head = _head_of(request, trusted=trusted)
+        return await _send(request, await self._door.serve(head, partial(_body_of, request)))
 
 
 class _Protocols(web.Server):

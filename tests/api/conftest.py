@@ -7,6 +7,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from roheletd.allocation.snapshot import Profile
 from roheletd.api.operations import Operations
 from roheletd.api.server import ApiServer
 from roheletd.cluster.commands import AddNodes, AddServices, Place, Proposal
@@ -14,7 +15,6 @@ from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership, thresholds
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.cluster.state import ClusterState
-from roheletd.allocation.snapshot import Profile
 from roheletd.model import Capacity, Gpu, Node, Placement, Port, Service
 from roheletd.telemetry import (
     CpuUse,
