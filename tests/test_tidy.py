@@ -220,7 +220,7 @@ def test_functions_and_files_stay_short() -> None:
         ("engines/a", "import numpy", "roheletd/engines/a.py imports numpy, which has no owner"),
         ("cli/a", "def f():\n" + "    x = 1\n" * 70, "a.py: f has 71 lines, more than 70"),
         ("model", "\n" * 401, "roheletd/model.py has 401 lines, more than 400"),
-        ("loops/a", "\n" * 151, "roheletd/loops/a.py has 151 lines, more than 150"),
+        ("loops/a", "\n" * 166, "roheletd/loops/a.py has 166 lines, more than 165"),
     ],
 )
 def test_each_rule_fails_with_a_sentence(path: str, source: str, fault: str) -> None:

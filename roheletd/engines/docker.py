@@ -160,12 +160,18 @@ class DockerEngine:
     async def _ended(self, seen: Container, listed: "DockerContainer") -> Container:
         async with self._asking("inspect"):
             inspected = await listed.show()
-            last = await listed.log(stdout=True, stderr=True, tail=1)
         return replace(
             seen,
             exit_code=inspected["State"]["ExitCode"],
-            reason=docker_api.exit_reason(inspected, "".join(last)),
+            reason=docker_api.exit_reason(inspected, await self._last_line(listed)),
         )
+
+    async def _last_line(self, ended: "DockerContainer") -> str:
+        try:
+            async with self._asking("logs"):
+                return "".join(await ended.log(stdout=True, stderr=True, tail=1))
+        except Refusal:  # the copy is being removed: its last word is of no use any more
+            return ""
 
     def _measure(self, inspected: Json) -> None:
         pid, container_id = inspected["State"]["Pid"], inspected["Id"]
