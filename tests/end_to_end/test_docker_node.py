@@ -161,7 +161,7 @@ def test_what_waits_is_placed_as_soon_as_there_is_room(on_docker: RealDaemon) ->
 def test_an_image_that_is_nowhere_is_a_reason_and_no_storm(on_docker: RealDaemon) -> None:
     on_docker.start()
     submit(on_docker, web(name="ghost", replicas=1, image="127.0.0.1:9/ghost:1"))
-    on_docker.until(lambda: on_docker.instances()[0]["restarts"] >= 2)
+    on_docker.until(lambda: any(item["restarts"] >= 2 for item in on_docker.instances()))
     (instance,) = on_docker.instances()
     assert instance["state"] in {"waiting", "starting"}
     assert "ghost" in instance["reason"]
@@ -176,7 +176,7 @@ def test_an_image_that_is_nowhere_is_a_reason_and_no_storm(on_docker: RealDaemon
 def test_a_container_that_ends_is_restarted_with_its_reason_told(on_docker: RealDaemon) -> None:
     on_docker.start()
     submit(on_docker, web(replicas=1, command=["/bin/sh", "-c", "exit 7"], ports=[]))
-    on_docker.until(lambda: on_docker.instances()[0]["restarts"] >= 2)
+    on_docker.until(lambda: any(item["restarts"] >= 2 for item in on_docker.instances()))
     assert "7" in on_docker.instances()[0]["reason"]
 
 
