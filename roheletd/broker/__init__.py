@@ -1,5 +1,6 @@
-"""The way to the MQTT broker: which one, and at what address. Decisions only; no I/O here."""
+"""The way to the MQTT broker: which one, at what address, how soon to try again. No I/O here."""
 
+from random import Random
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -77,3 +78,13 @@ def url_of(listen: str, port: int) -> str:
     """The URL at which this machine reaches a broker that listens on `listen`."""
     host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(listen, listen)  # noqa: S104
     return f"mqtt://[{host}]:{port}" if ":" in host else f"mqtt://{host}:{port}"
+
+
+def pause_s(attempt: int, *, refused: bool, rng: Random) -> float:
+    """From one failure to the next attempt: 0.1 s doubling to 2 s, or 2 s to 30 s once refused.
+
+    A broker that is down may be back at any moment; a password that was refused needs a person.
+    Half of it is chance, so that a cluster does not come back all in one instant.
+    """
+    longest_s, first_s = (30.0, 2.0) if refused else (2.0, 0.1)
+    return min(longest_s, first_s * 2.0 ** min(attempt, 10)) * rng.uniform(0.5, 1.0)

@@ -82,6 +82,7 @@ class Channel:
         self._sock = sock
         self._on_data = on_data
         self._read_bytes_max = read_bytes_max
+        self.refused_bytes = 0
         self._loop = asyncio.get_running_loop()
         self._inbox = b""
         self._at = 0
@@ -102,7 +103,8 @@ class Channel:
 
     def recv(self, size: int) -> bytes:
         if size > self._read_bytes_max:
-            raise ConnectionAbortedError(f"the broker announces a packet of {size} bytes")
+            self.refused_bytes = size
+            raise ConnectionAbortedError
         if not self.unread:
             if isinstance(self._ended, OSError):
                 raise self._ended

@@ -48,6 +48,8 @@ class Access(Struct, frozen=True, kw_only=True):
     ca_file: str | None = None
     keepalive_s: int = 10
     subscriptions: tuple[str, ...] = ()
+    mqtt5: bool = True
+    """False where the broker is known to speak 3.1.1 only, which saves finding out."""
 
 
 class Loss(Struct, frozen=True):
@@ -59,6 +61,7 @@ class Loss(Struct, frozen=True):
 
 CLOSED = Loss("closed by this node")
 LOST = Loss("the connection was lost")
+SILENT = Loss(f"no answer within {CONNECT_TIMEOUT_S:.0f} s")
 
 
 class _OnChannel(Client):
@@ -226,7 +229,10 @@ class Connection:
     def _note_disconnect(
         self, _client: Client, _data: Any, flags: DisconnectFlags, code: ReasonCode, _more: Any
     ) -> None:
-        if self._refusal is None:
+        if self._refusal is None and self._channel.refused_bytes:
+            size = f"{self._channel.refused_bytes} bytes where {PACKET_BYTES_MAX} are the most"
+            self._refusal = Loss(f"it sent {size}; is there such a retained message?")
+        elif self._refusal is None:
             by_broker = flags.is_disconnect_packet_from_server
             self._refusal = _hung_up(code, self._access, by_broker=by_broker)
 
@@ -259,5 +265,5 @@ def unreachable(error: OSError, access: Access) -> Loss:
         case ConnectionRefusedError():
             return Loss("no broker listens there")
         case TimeoutError():
-            return Loss(f"no answer within {CONNECT_TIMEOUT_S:.0f} s")
+            return Loss(SILENT.reason)
     return Loss(error.strerror or str(error))

@@ -14,7 +14,7 @@ from random import Random
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roheletd.broker import Address, parse_url
+from roheletd.broker import Address, parse_url, pause_s
 from roheletd.broker.channel import dial
 from roheletd.broker.connection import (
     BAD_PASSWORD,
@@ -22,6 +22,7 @@ from roheletd.broker.connection import (
     CONNECT_TIMEOUT_S,
     LOST,
     NOT_AUTHORIZED,
+    SILENT,
     TAKEN_OVER,
     UNSUPPORTED_VERSION,
     Access,
@@ -57,16 +58,6 @@ class Link(Struct, frozen=True, kw_only=True):
     dropped: int = 0
 
 
-def pause_s(attempt: int, *, refused: bool, rng: Random) -> float:
-    """From one failure to the next attempt: 0.1 s doubling to 2 s, or 2 s to 30 s once refused.
-
-    A broker that is down may be back at any moment; a password that was refused needs a person.
-    Half of it is chance, so that a cluster does not come back all in one instant.
-    """
-    longest_s, first_s = (30.0, 2.0) if refused else (2.0, 0.1)
-    return min(longest_s, first_s * 2.0 ** min(attempt, 10)) * rng.uniform(0.5, 1.0)
-
-
 class Session:
     """One link, to the first broker that lets us in; after a loss the next one is tried first.
 
@@ -74,6 +65,8 @@ class Session:
     when the link breaks. `on_link` hears of each change and `on_message` of each message, both on
     the event loop; what they raise ends `run`. A session is run once and closed once.
     """
+
+    name = "link"
 
     def __init__(
         self,
@@ -91,7 +84,8 @@ class Session:
         self._on_message = on_message
         self._on_link = on_link
         self._rng = rng
-        self._versions: dict[str, Version] = {}
+        self._old: set[str] = set()
+        self._silent: set[str] = set()
         self._reasons: dict[str, str] = {}
         self._logged: set[str] = set()
         self._link = Link()
@@ -158,11 +152,21 @@ class Session:
                 await asyncio.sleep(pause_s(rounds, refused=refused, rng=self._rng))
 
     async def _visit(self, address: Address) -> Loss:
-        version = self._versions.get(address.url, "5.0")
-        loss = await self._hold(address, version)
-        if loss.code == UNSUPPORTED_VERSION and version == "5.0":
-            version = self._versions[address.url] = "3.1.1"
-            loss = await self._hold(address, version)
+        """One attempt, or two where the broker says that it does not speak MQTT 5.
+
+        Some (amqtt) say nothing at all: after silence the next attempt is made with the other
+        version. That is not remembered, since a frozen broker is silent too.
+        """
+        url = address.url
+        new = self._access.mqtt5 and url not in self._old | self._silent
+        loss = await self._hold(address, "5.0" if new else "3.1.1")
+        if loss.code == UNSUPPORTED_VERSION and new:
+            self._old.add(url)
+            loss = await self._hold(address, "3.1.1")
+        if loss is SILENT and new:
+            self._silent.add(url)
+        else:
+            self._silent.discard(url)
         return loss
 
     async def _hold(self, address: Address, version: Version) -> Loss:
@@ -183,10 +187,10 @@ class Session:
                     on_message=self._on_message,
                 )
                 return await self._connection.lost
-        except TimeoutError as error:
+        except TimeoutError:
             if not patience.expired():
                 raise
-            return unreachable(error, self._access)
+            return SILENT
         finally:
             if self._connection is not None:
                 self._dropped += self._connection.unacknowledged
