@@ -14,6 +14,7 @@ from roheletd.errors import RoheletError
 
 __all__ = ["main"]
 
+DONE = 0
 REFUSED = 1
 UNREACHABLE = 3
 INTERRUPTED = 130

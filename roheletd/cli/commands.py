@@ -3,10 +3,7 @@
 The imports are statements and not strings, so that the frozen binary finds them by itself.
 """
 
-import argparse
-from collections.abc import Callable
-
-Command = Callable[[argparse.Namespace], int]
+from roheletd.cli.options import Command
 
 
 def command(name: str) -> Command:

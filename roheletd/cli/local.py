@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roheletd import __version__
-from roheletd.cli.commands import Command
 from roheletd.cli.files import document
+from roheletd.cli.options import Command
 from roheletd.cli.parser import build
 from roheletd.cli.terminal import write_lines, write_yaml
 

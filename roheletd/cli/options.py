@@ -3,7 +3,7 @@
 import argparse
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 OUTPUTS = ("table", "json", "yaml")
@@ -15,6 +15,7 @@ QUICKSTART_TIMEOUT_S = 60.0
 
 _HELP_WIDTH = 78
 
+Command = Callable[[argparse.Namespace], int]
 # argparse gives its type no public name.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 

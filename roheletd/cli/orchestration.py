@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeGuard
 
 from roheletd.cli import REFUSED, pages
 from roheletd.cli.client import Answer, Client, Problem
-from roheletd.cli.commands import Command
 from roheletd.cli.files import document
+from roheletd.cli.options import Command
 from roheletd.cli.terminal import Progress, client_of, note, show
 from roheletd.errors import InvalidInput
 

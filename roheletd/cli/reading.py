@@ -6,7 +6,7 @@ import sys
 
 from roheletd.cli import pages
 from roheletd.cli.client import Answer, quoted
-from roheletd.cli.commands import Command
+from roheletd.cli.options import Command
 from roheletd.cli.terminal import (
     Page,
     Progress,

@@ -103,8 +103,8 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Wait for something else from now on."""
-        self._text = text
-        if self._drawn:
+        changed, self._text = text != self._text, text
+        if self._drawn and changed:
             self._draw()
 
     def __enter__(self) -> Self:

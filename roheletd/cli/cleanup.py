@@ -1,0 +1,95 @@
+"""The end of a quickstart, whoever started it: no instance, no process, no image, no directory.
+
+The daemon is asked to stop the sample while it lives, since it would start again what somebody
+else stopped; what it did not do is then done on the engine itself.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from roheletd.cli.client import SOCKET_NAME, Address, Client, Problem, Unreachable
+from roheletd.cli.home import Home, Record
+from roheletd.cli.processes import end_all_with, running_with
+from roheletd.config import EngineConfig
+from roheletd.engines import Engine
+from roheletd.engines.choice import Chosen, choose_engine
+
+SAMPLE = "sample"
+CLUSTER = f"quickstart-{os.getuid()}"
+"""A cluster per user: engines are shared, and each daemon removes what is not its own to keep."""
+
+_ASK_S = 5.0
+_GONE_S = 8.0
+_GRACE_S = 5.0
+_POLL_S = 0.1
+
+Say = Callable[[str], None]
+
+
+def client_in(home: Home) -> Client:
+    return Client(Address(path=str(home.data_dir / SOCKET_NAME)), timeout_s=_ASK_S)
+
+
+def engine_of(config: EngineConfig, record: Record, home: Home) -> Chosen:
+    return asyncio.run(
+        choose_engine(
+            config,
+            cluster=record.cluster,
+            node=record.node,
+            before="none",
+            data_dir=home.data_dir,
+        )
+    )
+
+
+def clean_up(home: Home, say: Say, *, keep_home: bool = False) -> None:
+    """End everything that the record speaks of; `keep_home` leaves the empty directory claimed."""
+    record = home.record()
+    alive = bool(running_with(str(home.config)))
+    engine: Engine | None = None
+    if record is not None:
+        os.environ["RUNTIME_DIRECTORY"] = str(home.run_dir)
+        engine = engine_of(EngineConfig(kind=record.engine), record, home).engine
+    if alive and engine is not None:
+        say("stopping the sample")
+        # The daemon may be frozen or stopping: then the engine is asked below.
+        with suppress(Problem, Unreachable):
+            client_in(home).delete("/api/v1/services", SAMPLE)
+            asyncio.run(_until_empty(engine))
+    say("stopping the daemon")
+    end_all_with(str(home.config), grace_s=_GRACE_S)
+    if engine is not None and record is not None:
+        say("looking whether anything is left")
+        asyncio.run(_clear(engine, record))
+    if keep_home:
+        home.empty()
+    else:
+        home.remove()
+
+
+async def _until_empty(engine: Engine) -> None:
+    try:
+        await engine.open()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GONE_S):
+                # Asked and not awaited: the events of an engine do not say when all is gone.
+                while await engine.list():  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_S)
+    finally:
+        await engine.close()
+
+
+async def _clear(engine: Engine, record: Record) -> None:
+    try:
+        await engine.open()
+        for container in await engine.list():
+            await engine.remove(container.id, _GRACE_S)
+        if record.image:
+            # Imported here: it loads the client of container engines.
+            from roheletd.cli.sample_image import remove_sample  # noqa: PLC0415
+
+            await remove_sample(engine, record.image)
+    finally:
+        await engine.close()
