@@ -20,6 +20,7 @@ from roheletd.cluster.reconcile import (
     observed,
     reconcile,
     specification,
+    started,
     state_of,
 )
 from roheletd.cluster.state import ClusterState
@@ -58,22 +59,30 @@ class Instances:
         self._histories: dict[str, History] = {}
         self._containers: dict[str, Container] = {}
         self._busy: set[str] = set()
+        self._busy_when_asked: set[str] = set()
         self._measured: dict[str, tuple[float, Usage]] = {}
+
+    def about_to_list(self) -> None:
+        """The engine is asked now: its answer says nothing of what is being worked on."""
+        self._busy_when_asked = set(self._busy)
 
     def next_plan(
         self, desired: Mapping[str, InstanceSpec], containers: Iterable[Container], now_s: float
     ) -> tuple[Plan, tuple[Happening, ...]]:
         """What to do about what the engine lists; what is in the plan is busy from now on."""
         listed = list(containers)
+        busy = self._busy | self._busy_when_asked
         self._containers = {item.instance: item for item in listed}
         ids = {item.id for item in listed}
         stuck = {key: past for key, past in self._histories.items() if key in ids}
         happenings: list[Happening] = []
-        seen = {
-            name: self._seen(name, spec.digest, now_s, happenings) for name, spec in desired.items()
-        }
-        self._histories = seen | stuck
-        plan = reconcile(desired, listed, history=self._histories, busy=self._busy, now_s=now_s)
+        for name, spec in desired.items():
+            before = self._history(name, spec.digest)
+            after = before if name in busy else self._seen(before, name, now_s)
+            happenings += _news(name, before, after)
+            self._histories[name] = after
+        self._histories = {name: self._histories[name] for name in desired} | stuck
+        plan = reconcile(desired, listed, history=self._histories, busy=busy, now_s=now_s)
         self._busy |= {instance_of(action) for action in plan.actions}
         return plan, tuple(happenings)
 
@@ -84,8 +93,18 @@ class Instances:
         history = self._histories.get(key) or History(digest="")
         self._histories[key] = failed(history, reason, now_s=now_s, retry=retry or is_removal)
 
-    def finished(self, instance: str) -> None:
-        self._busy.discard(instance)
+    def done(self, action: Action, now_s: float) -> tuple[Happening, ...]:
+        """The engine did as it was told."""
+        name = instance_of(action)
+        before = self._histories.get(name)
+        if before is None or isinstance(action, Remove):
+            return ()
+        self._histories[name] = after = started(before, now_s)
+        return _news(name, before, after)
+
+    def finished(self, action: Action) -> None:
+        """Done or not, nobody works on it any more."""
+        self._busy.discard(instance_of(action))
 
     def reset(self) -> None:
         """The engine was lost, and every action on it with it."""
@@ -110,19 +129,16 @@ class Instances:
             reason=history.reason,
         )
 
-    def _seen(self, name: str, digest: str, now_s: float, happenings: list[Happening]) -> History:
-        before = self._histories.get(name)
-        if before is None or before.digest != digest:
-            before = History(digest=digest)
+    def _history(self, name: str, digest: str) -> History:
+        """What is known under this specification; another one starts with a clean record."""
+        known = self._histories.get(name)
+        return known if known is not None and known.digest == digest else History(digest=digest)
+
+    def _seen(self, before: History, name: str, now_s: float) -> History:
         container = self._containers.get(name)
-        if name in self._busy or (container is not None and container.digest != digest):
+        if container is not None and container.digest != before.digest:
             return before
-        after = observed(before, container, now_s)
-        if after.running and not before.running:
-            happenings.append(Happening("running", name))
-        elif after.failures > before.failures:
-            happenings.append(Happening("ended", name, after.reason))
-        return after
+        return observed(before, container, now_s)
 
     def _millicores(self, name: str, now: Usage | None, now_s: float) -> int | None:
         """Use since the last call; unknown at the first one and after a restart."""
@@ -133,3 +149,11 @@ class Instances:
         if before is None or now.cpu_s < before[1].cpu_s or now_s <= before[0]:
             return None
         return round(1000 * (now.cpu_s - before[1].cpu_s) / (now_s - before[0]))
+
+
+def _news(name: str, before: History, after: History) -> tuple[Happening, ...]:
+    if after.running and not before.running:
+        return (Happening("running", name),)
+    if after.failures > before.failures:
+        return (Happening("ended", name, after.reason),)
+    return ()

@@ -155,18 +155,23 @@ def backoff_s(failures: int) -> float:
     return 0.0 if failures == 1 else min(BACKOFF_S_MAX, 2.0 ** (failures - 2))
 
 
+def started(history: History, now_s: float) -> History:
+    """`history` after the engine has said that a run began, however short that run may be."""
+    return replace(history, running=True, running_since_s=now_s, reason="")
+
+
 def observed(history: History, container: Container | None, now_s: float) -> History:
-    """`history` after seeing `container`; an end is counted once, however often it is seen."""
+    """`history` after seeing `container`; the end of a run is counted once, however often seen."""
     if container is None or container.state == "created":
         return history
     if container.state == "running":
         if not history.running:
-            return replace(history, running=True, running_since_s=now_s, reason="")
+            return started(history, now_s)
         healthy = now_s - history.running_since_s >= HEALTHY_AFTER_S
         return replace(history, failures=0) if healthy and history.failures else history
-    if not history.running and history.failures:
-        return history
-    return failed(history, container.reason, now_s=now_s)
+    # A run that nobody here began is one from before this daemon: its end counts as well.
+    is_news = history.running or not history.failures
+    return failed(history, container.reason, now_s=now_s) if is_news else history
 
 
 def failed(history: History, reason: str, *, now_s: float, retry: bool = True) -> History:

@@ -123,24 +123,24 @@ class Runner:
             return
 
     async def _plan(self) -> Plan:
+        self._instances.about_to_list()
         containers = await self._engine.list()
         desired = specifications(self._state, cluster=self._cluster, node=self._node)
         plan, happenings = self._instances.next_plan(desired, containers, self._clock.now_s())
-        for happening in happenings:
-            self._tell(happening)
+        self._tell(*happenings)
         return plan
 
     async def _act(self, action: Action) -> None:
-        instance = instance_of(action)
         try:
             async with self._slots:
                 await self._carry_out(action)
+            self._tell(*self._instances.done(action, self._clock.now_s()))
         except EngineError as error:
-            self._tell(Happening("engine refused", instance, str(error)))
+            self._tell(Happening("engine refused", instance_of(action), str(error)))
             now_s = self._clock.now_s()
             self._instances.refused(action, str(error), now_s=now_s, retry=error.retry)
         finally:
-            self._instances.finished(instance)
+            self._instances.finished(action)
             self._wake.set()
 
     async def _carry_out(self, action: Action) -> None:
@@ -153,5 +153,6 @@ class Runner:
                 self._tell(Happening("stopping", instance, reason))
                 await self._engine.remove(container_id, action.grace_s)
 
-    def _tell(self, happening: Happening) -> None:
-        self._events.add(happening.kind, happening.subject, happening.reason)
+    def _tell(self, *happenings: Happening) -> None:
+        for happening in happenings:
+            self._events.add(happening.kind, happening.subject, happening.reason)

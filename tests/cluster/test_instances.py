@@ -1,0 +1,120 @@
+"""One node's instances over time, without an engine: the runner's decisions."""
+
+from roheletd.cluster.instances import Happening, Instances
+from roheletd.cluster.reconcile import Action, Remove, Run, Start, Usage
+from tests.cluster.test_reconcile import copy, spec
+
+
+class World:
+    """An engine that does at once what it is told, and what befalls its containers."""
+
+    def __init__(self) -> None:
+        self.instances = Instances()
+        self.containers = {}
+        self.now_s = 100.0
+        self.told: list[Happening] = []
+        self.dies_at_once = False
+
+    def step(self, *wanted: str) -> list[str]:
+        """One pass; the kinds of the actions that followed."""
+        self.instances.about_to_list()
+        listed = list(self.containers.values())
+        plan, happenings = self.instances.next_plan(
+            {name: spec(name) for name in wanted}, listed, self.now_s
+        )
+        self.told += happenings
+        for action in plan.actions:
+            self.do(action)
+        return [type(action).__name__ for action in plan.actions]
+
+    def do(self, action: Action) -> None:
+        state = "exited" if self.dies_at_once else "running"
+        match action:
+            case Run(spec=made):
+                name = made.instance
+                self.containers[name] = copy(name, state=state, reason="exit code 7")
+            case Start(instance=name):
+                self.containers[name] = copy(name, state=state, reason="exit code 7")
+            case Remove(instance=name):
+                del self.containers[name]
+        self.told += self.instances.done(action, self.now_s)
+        self.instances.finished(action)
+
+    def kinds(self) -> list[str]:
+        return [happening.kind for happening in self.told]
+
+
+def test_a_run_that_ends_before_anybody_saw_it_is_counted_and_backed_off() -> None:
+    world = World()
+    world.dies_at_once = True
+    actions = []
+    for _ in range(40):
+        actions += world.step("web.1")
+        world.now_s += 0.25
+    assert actions.count("Run") == 1
+    assert actions.count("Start") == 4  # at once, after 1 s, 2 s, 4 s: 10 s have passed
+    assert world.kinds().count("ended") == 5
+
+
+def test_an_instance_runs_ends_and_runs_again_and_each_is_told_once() -> None:
+    world = World()
+    world.step("web.1")
+    world.step("web.1")
+    world.containers["web.1"] = copy("web.1", state="exited", reason="exit code 3")
+    world.step("web.1")
+    world.step("web.1")
+    assert world.kinds() == ["running", "ended", "running"]
+    assert world.told[1].reason == "exit code 3"
+
+
+def test_a_list_from_before_an_action_ended_says_nothing_of_its_instance() -> None:
+    world = World()
+    world.step("web.1")
+    world.containers["web.1"] = copy("web.1", state="exited")
+    desired = {"web.1": spec("web.1")}
+    plan, _ = world.instances.next_plan(desired, world.containers.values(), 101.0)
+    (action,) = plan.actions
+    world.instances.about_to_list()
+    stale = list(world.containers.values())
+    world.do(action)
+    plan, happenings = world.instances.next_plan(desired, stale, 101.1)
+    assert plan.actions == ()
+    assert happenings == ()
+    assert world.step("web.1") == []
+
+
+def test_what_is_placed_here_no_longer_is_removed_and_forgotten() -> None:
+    world = World()
+    world.step("web.1", "web.2")
+    assert world.step("web.1") == ["Remove"]
+    assert world.step("web.1") == []
+
+
+def test_a_removal_that_fails_is_not_tried_in_a_storm() -> None:
+    world = World()
+    world.step("web.1")
+    tries = 0
+    for _ in range(40):
+        plan, _ = world.instances.next_plan({}, world.containers.values(), world.now_s)
+        for action in plan.actions:
+            tries += 1
+            world.instances.refused(action, "busy", now_s=world.now_s, retry=True)
+            world.instances.finished(action)
+        world.now_s += 0.25
+    assert 4 <= tries <= 6
+
+
+def test_use_is_the_difference_of_two_readings_and_unknown_at_first() -> None:
+    world = World()
+    world.step("web.1")
+    world.step("web.1")
+    first = {"id-web.1": Usage(cpu_s=5.0, memory_mib=40)}
+    later = {"id-web.1": Usage(cpu_s=5.5, memory_mib=41)}
+    restarted = {"id-web.1": Usage(cpu_s=0.1, memory_mib=9)}
+    seen = [
+        world.instances.uses(["web.1"], usage, at_s)[0]
+        for usage, at_s in ((first, 0.0), (later, 2.0), (restarted, 3.0), ({}, 4.0))
+    ]
+    assert [use.cpu_millicores for use in seen] == [None, 250, None, None]
+    assert [use.memory_mib for use in seen] == [40, 41, 9, None]
+    assert {use.state for use in seen} == {"running"}
