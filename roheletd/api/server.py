@@ -26,7 +26,7 @@ from roheletd.errors import Refused, Unavailable
 logger = logging.getLogger(__name__)
 
 CONNECTIONS_MAX = 64
-"""Per door. One busy connection costs about 100 kB."""
+"""Per door. Each costs about 10 kB, and up to 1 MiB more while an authorised body arrives."""
 
 IDLE_S: Final = 20.0
 """From the connection, or the last answer, to a complete request head; also ends slow senders."""

@@ -11,7 +11,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from roheletd.api.metrics import gather, page
-from roheletd.api.server import ApiServer
 from roheletd.telemetry import Telemetry, ThermalZone
 from tests.api.conftest import World
 
@@ -109,7 +108,3 @@ async def test_the_page_is_served_as_prometheus_text(remote: aiohttp.ClientSessi
 def test_what_is_rarely_asked_for_is_not_loaded_with_the_server(module: str) -> None:
     script = f"import sys, roheletd.api.server; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
-
-
-def test_the_server_module_names_its_class() -> None:
-    assert ApiServer.name == "api"

@@ -184,6 +184,18 @@ class TestBadInput:
         assert problem["reason"]
         assert world.picture() == before
 
+    @pytest.mark.xfail(strict=True, reason="`model.Capacity.cores` takes any integer as a core id")
+    @pytest.mark.parametrize("core", ["-1", "9" * 40])
+    async def test_a_core_id_that_no_machine_has_is_refused(
+        self, local: aiohttp.ClientSession, world: World, core: str
+    ) -> None:
+        before = world.picture()
+        node = {"name": "nano", "capacity": {"cores": {core: 1000}, "memory_mib": 512}}
+        async with local.post("/api/v1/nodes", json={"nodes": [node]}) as answer:
+            assert answer.status == 400
+            assert "$.nodes[0].capacity.cores" in (await answer.json())["field"]
+        assert world.picture() == before
+
     @pytest.mark.parametrize(
         ("path", "field"),
         [
