@@ -308,8 +308,7 @@ class DockerEngine:
         filters |= {"type": ["container"], "event": _EVENTS}
         async with self._asking("events") as client:
             stream = await client.session.get(
-                f"{client.docker_host}/{client.api_version}/events",
-                params={"filters": json.dumps(filters)},
+                _url(client, "events"), params={"filters": json.dumps(filters)}
             )
         with contextlib.closing(stream):
             yield None
@@ -328,8 +327,7 @@ class DockerEngine:
     async def pull_image(self, image: str) -> None:
         """Fetch an image; given up once there is no progress for `pull_stall_s`."""
         async with self._asking(f"pull of {image}", work_s=math.inf) as client:
-            progress = client.images.pull(image, stream=True)
-            if await _stalls(progress, self._pull_stall_s):
+            if await _stalls(_pull(client, image), self._pull_stall_s):
                 raise EngineError(
                     f"pulling {image} stalled: no progress for {self._pull_stall_s:g} s; "
                     "the registry or the link to it is down or very slow"
@@ -358,6 +356,24 @@ class DockerEngine:
         except Refusal as refusal:
             if refusal.status != NOT_FOUND:
                 raise
+
+
+def _url(client: "Docker", path: str) -> str:
+    return f"{client.docker_host}/{client.api_version}/{path}"
+
+
+async def _pull(client: "Docker", image: str) -> AsyncIterator[None]:
+    """One item for each step forward.
+
+    Not aiodocker's own pull: given up, it leaves its connection open, and the engine goes on.
+    """
+    asked = docker_api.pull_parameters(image)
+    async with client.session.post(_url(client, "images/create"), params=asked) as answer:
+        async for line in answer.content:
+            refusal = docker_api.refusal_in(answer.status, line)
+            if refusal is not None:
+                raise refusal
+            yield
 
 
 async def _stalls(progress: AsyncIterator[object], patience_s: float) -> bool:

@@ -7,7 +7,10 @@ drops parts of them without a word. All of that knowledge is on this page.
 import re
 import signal
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Literal, Protocol
+
+import msgspec
 
 from roheletd.cluster.reconcile import Container, InstanceSpec
 from roheletd.engines import EngineError, Limit, port_variables
@@ -28,8 +31,7 @@ SERVICE = "rohe.service"
 INSTANCE = "rohe.instance"
 DIGEST = "rohe.digest"
 
-NOT_FOUND = 404
-CONFLICT = 409
+NOT_FOUND = HTTPStatus.NOT_FOUND
 
 _PERIOD_US = 100_000
 _MILLICORES_SHORT_PERIOD_MIN = 10  # a quota is 1 ms or more
@@ -178,6 +180,21 @@ def dropped(asked: Json, inspected: Json) -> str:
     return ""
 
 
+def pull_parameters(image: str) -> dict[str, str]:
+    """With neither tag nor digest, `latest`: an engine asked for no tag fetches them all."""
+    name = image.rpartition("/")[2]
+    bare = ":" not in name and "@" not in name
+    return {"fromImage": image} | ({"tag": "latest"} if bare else {})
+
+
+def refusal_in(status: int, line: bytes) -> Refusal | None:
+    """The error in one line of a pull, as Docker (by status) or Podman (in the stream) says it."""
+    said = msgspec.json.decode(line) if line.strip() else {}
+    if status >= HTTPStatus.BAD_REQUEST:
+        return Refusal(status, said.get("message", ""))
+    return Refusal(0, said["error"]) if "error" in said else None
+
+
 def engine_name(version: Json) -> str:
     components = (part.get("Name", "") for part in version.get("Components") or ())
     return "Podman" if any("Podman" in name for name in components) else "Docker"
@@ -222,7 +239,7 @@ def taken_port(message: str, spec: InstanceSpec) -> str:
 
 
 def is_name_taken(refusal: Refusal) -> bool:
-    return refusal.status == CONFLICT or "name is already in use" in refusal.message
+    return refusal.status == HTTPStatus.CONFLICT or "name is already in use" in refusal.message
 
 
 def lacks_init(message: str) -> bool:

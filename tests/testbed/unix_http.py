@@ -25,12 +25,16 @@ def request(
     *,
     body: bytes | None = None,
     content_type: str = "application/json",
+    auth: str = "",
     timeout_s: float = 60,
 ) -> Any:
     """The decoded JSON answer (or its text); raises `OSError` where nobody answers."""
     connection = _Connection(path, timeout_s)
     try:
-        connection.request(method, target, body, {"Content-Type": content_type} if body else {})
+        headers = {"Content-Type": content_type} if body else {}
+        if auth:
+            headers["X-Registry-Auth"] = auth
+        connection.request(method, target, body, headers)
         answer = connection.getresponse()
         text = answer.read().decode()
     except http.client.HTTPException as error:

@@ -1,0 +1,153 @@
+"""Processes as /proc shows them: whose they are, since when, and what they use."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from roheletd.engines import Usage
+
+_PROC = Path("/proc")
+_STAT_BYTES = 1024
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGES_PER_MIB = 2**20 // os.sysconf("SC_PAGE_SIZE")
+_FAMILY_MAX = 64  # processes of one instance that are measured
+
+
+class Stat(Struct, frozen=True, kw_only=True):
+    """The fields of /proc/<pid>/stat that are used here; ticks include waited-for children."""
+
+    session: int
+    threads: int
+    cpu_ticks: int
+    start_ticks: int
+    rss_pages: int
+
+
+class Marked(Struct, frozen=True, kw_only=True):
+    """A process whose environment says that it belongs to an instance of ours."""
+
+    pid: int
+    pidfd: int
+    session: int
+    start_ticks: int
+    instance: str
+    digest: str
+
+
+def parse_stat(text: bytes) -> Stat:
+    """The program's name, which may hold spaces and parentheses, ends at the last parenthesis."""
+    fields = text[text.rindex(b")") + 2 :].split()
+    return Stat(
+        session=int(fields[3]),
+        cpu_ticks=sum(int(field) for field in fields[11:15]),
+        threads=int(fields[17]),
+        start_ticks=int(fields[19]),
+        rss_pages=int(fields[21]),
+    )
+
+
+def started_s(stat: Stat) -> float:
+    """When a process started, in seconds since the epoch."""
+    for line in (_PROC / "stat").read_text().splitlines():
+        if line.startswith("btime "):
+            return int(line.split()[1]) + stat.start_ticks / _TICKS_PER_S
+    return 0.0
+
+
+def read_stat(pid: int) -> Stat:
+    return parse_stat((_PROC / str(pid) / "stat").read_bytes())
+
+
+@contextlib.contextmanager
+def marked(markers: dict[str, str]) -> Iterator[list[Marked]]:
+    """Every process, ours to read, whose environment holds `markers`; oldest first.
+
+    The pidfd of each is opened before anything is read, so what is signalled through it is the
+    process that was looked at, whatever becomes of its pid. They are closed on leaving.
+    """
+    wanted = {f"{key}={value}".encode() for key, value in markers.items()}
+    found: list[Marked] = []
+    try:
+        pids = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
+        found.extend(filter(None, (_looked_at(pid, wanted) for pid in pids)))
+        yield sorted(found, key=lambda process: process.start_ticks)
+    finally:
+        for process in found:
+            os.close(process.pidfd)
+
+
+def _looked_at(pid: int, wanted: set[bytes]) -> Marked | None:
+    """The process if it carries all of `wanted`; None too if it is gone or another user's."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):
+        variables = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+        if wanted.issubset(variables):
+            stat = read_stat(pid)
+            values = dict(part.decode(errors="replace").partition("=")[::2] for part in variables)
+            return Marked(
+                pid=pid,
+                pidfd=pidfd,
+                session=stat.session,
+                start_ticks=stat.start_ticks,
+                instance=values.get("ROHE_INSTANCE", ""),
+                digest=values.get("ROHE_DIGEST", ""),
+            )
+    os.close(pidfd)
+    return None
+
+
+def kill_marked(markers: dict[str, str]) -> None:
+    """SIGKILL every process with `markers`, and those that they fork meanwhile."""
+    killed: set[tuple[int, int]] = set()
+    while True:
+        with marked(markers) as processes:
+            living = [one for one in processes if (one.pid, one.start_ticks) not in killed]
+            for process in living:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+        if not living:
+            return
+        killed |= {(process.pid, process.start_ticks) for process in living}
+
+
+def usage(stat_descriptor: int) -> Usage:
+    """What a process and its descendants use; resident memory that they share counts for each.
+
+    Children that have ended are part of their parent's ticks. Raises `OSError` once it is gone.
+    """
+    text = os.pread(stat_descriptor, _STAT_BYTES, 0)
+    leader = parse_stat(text)
+    family = [leader, *_descendants(int(text.split(b" ", 1)[0]), leader)]
+    return Usage(
+        cpu_s=sum(stat.cpu_ticks for stat in family) / _TICKS_PER_S,
+        memory_mib=sum(stat.rss_pages for stat in family) // _PAGES_PER_MIB,
+    )
+
+
+def _descendants(pid: int, stat: Stat) -> list[Stat]:
+    found: list[Stat] = []
+    parents = [(pid, stat)]
+    while parents and len(found) < _FAMILY_MAX:
+        for child in _children(*parents.pop()):
+            with contextlib.suppress(OSError):  # ended since
+                found.append(read_stat(child))
+                parents.append((child, found[-1]))
+    return found
+
+
+def _children(pid: int, stat: Stat) -> list[int]:
+    """The kernel lists children by the thread that forked them; most programs have one thread."""
+    tasks = _PROC / str(pid) / "task"
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # ended since
+        threads = [tasks / str(pid)] if stat.threads == 1 else [*tasks.iterdir()][:_FAMILY_MAX]
+        for thread in threads:
+            found += map(int, (thread / "children").read_bytes().split())
+    return found

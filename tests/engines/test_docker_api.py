@@ -1,0 +1,108 @@
+"""What an engine's answers mean, where the suite's real engines cannot be made to give them."""
+
+import pytest
+
+from roheletd.engines import docker_api
+from roheletd.engines.docker_api import Refusal
+from roheletd.model import Gpu, PortBinding
+from tests.engines.conftest import make_spec
+
+
+def body(**changes) -> dict:
+    return docker_api.create_body(make_spec("c", **changes), unenforced=(), init=True)
+
+
+def test_users_labels_cannot_take_our_names():
+    labels = body(labels={"rohe.node": "other", "colour": "red"})["Labels"]
+    assert (labels["rohe.node"], labels["colour"]) == ("n1", "red")
+
+
+def test_limits_that_the_kernel_lacks_are_not_asked_for():
+    spec = make_spec("c", cores=(1,), quota_millicores=500, memory_mib=64)
+    asked = docker_api.create_body(spec, unenforced=("memory", "cores"), init=True)["HostConfig"]
+    assert asked["CpuQuota"] == 50_000
+    assert not {"Memory", "MemorySwap", "CpusetCpus"} & asked.keys()
+
+
+def test_board_without_memory_cgroup_is_seen_in_info():
+    info = {"CPUSet": True, "CpuCfsQuota": True, "MemoryLimit": False}
+    assert docker_api.unenforced_limits(info) == ("memory",)
+
+
+def test_limit_that_was_dropped_without_a_word_is_found():
+    asked = body(memory_mib=64, cores=(0, 2))
+    kept = {"HostConfig": {"Memory": 64 << 20, "CpusetCpus": ""}}
+    assert docker_api.dropped(asked, kept) == "CpusetCpus 0,2 became "
+    kept["HostConfig"]["CpusetCpus"] = "0,2"
+    assert docker_api.dropped(asked, kept) == ""
+
+
+def test_gpu_that_was_dropped_without_a_word_is_found():
+    asked = body(gpus=(Gpu(id="GPU-1"),))
+    assert asked["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == ["GPU-1"]
+    assert docker_api.dropped(asked, {"HostConfig": {"DeviceRequests": None}})
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "driver failed on endpoint x: Bind for 0.0.0.0:8081 failed: port is already allocated",
+            "port 8081 of this node is in use by another program",
+        ),
+        (
+            "cannot listen on the TCP port: listen tcp4 :8082: bind: address already in use",
+            "port 8082 of this node is in use by another program",
+        ),
+        (
+            "rootlessport address already in use",
+            "one of the ports 8081, 8082 of this node is in use by another program",
+        ),
+        ("no such container", ""),
+    ],
+)
+def test_taken_port_is_read_from_the_message(message: str, expected: str):
+    ports = tuple(PortBinding(container_port=port - 8000, host_port=port) for port in (8081, 8082))
+    assert docker_api.taken_port(message, make_spec("c", ports=ports)) == expected
+
+
+def test_refusal_keeps_what_the_engine_said():
+    refusal = Refusal(500, "pull: lookup hub.example: no such host\n")
+    assert str(refusal) == "registry unreachable (pull: lookup hub.example: no such host)"
+    assert Refusal(500, "something new\n").args == ("something new",)
+
+
+@pytest.mark.parametrize("status", ["dead", "removing", "exited", "stopped"])
+def test_what_runs_no_more_counts_as_exited(status: str):
+    listed = {"Id": "i", "Labels": {}, "State": status, "Created": 1}
+    assert docker_api.container(listed).state == "exited"
+
+
+def test_container_that_someone_paused_says_so():
+    listed = {"Id": "i", "Labels": {}, "State": "paused", "Created": 1}
+    seen = docker_api.container(listed)
+    assert (seen.state, seen.reason) == ("running", "paused by someone")
+
+
+def test_child_killed_for_memory_is_no_reason_for_an_end_without_error():
+    inspected = {"State": {"ExitCode": 0, "OOMKilled": True}, "HostConfig": {"Memory": 1 << 24}}
+    assert docker_api.exit_reason(inspected, "bye\n") == "ended with exit code 0"
+
+
+@pytest.mark.parametrize(
+    ("image", "tag"),
+    [
+        ("busybox", "latest"),
+        ("hub.example:5000/busybox", "latest"),
+        ("hub.example:5000/busybox:1", None),
+        ("busybox@sha256:00", None),
+    ],
+)
+def test_image_without_tag_means_latest_and_not_every_tag(image: str, tag: str | None):
+    assert docker_api.pull_parameters(image).get("tag") == tag
+
+
+def test_error_of_a_pull_is_found_in_status_and_in_stream():
+    assert docker_api.refusal_in(200, b'{"status":"Downloading"}\n') is None
+    assert str(docker_api.refusal_in(200, b'{"error":"x"}')) == "x"
+    assert str(docker_api.refusal_in(404, b'{"message":"y"}')) == "y"

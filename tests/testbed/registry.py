@@ -1,0 +1,61 @@
+"""A private image registry, where an engine of the test bed can reach it."""
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.testbed.engines import RealEngine
+from tests.testbed.network import free_port
+from tests.testbed.requirements import need
+
+_READY_S = 20.0
+_CONFIG = """\
+version: 0.1
+log: {{level: warn}}
+storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+"""
+
+
+class Registry:
+    """Plain HTTP on 127.0.0.1, which engines take as insecure by themselves or as configured."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self._process = process
+        self.address = f"127.0.0.1:{port}"
+
+    def freeze(self) -> None:
+        """It still accepts connections, and says nothing more."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def registry(engine: RealEngine) -> Iterator[Registry]:
+    """A registry in the network of `engine`, and gone with this context."""
+    need("docker-registry")
+    port = free_port()
+    config = engine.folder / "registry.yml"
+    config.write_text(_CONFIG.format(folder=engine.folder, port=port))
+    argv = [*engine.prefix, "docker-registry", "serve", str(config)]
+    with (engine.folder / "registry.log").open("ab") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log)
+    try:
+        _wait_until_it_answers(engine, process, port)
+        yield Registry(process, port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_it_answers(engine: RealEngine, process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + _READY_S
+    while not engine.fetch(f"http://127.0.0.1:{port}/v2/"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            log = Path(engine.folder / "registry.log").read_text()
+            raise RuntimeError(f"the registry does not answer:\n{log[-2000:]}")
