@@ -131,8 +131,10 @@ class Connection:
         return client
 
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> bool:
+        if not self._opened or self.lost.done():
+            return False
         waiting = self._channel.unsent_bytes + sum(self._unacknowledged.values())
-        if not self._opened or (waiting and waiting + len(payload) > OUTGOING_BYTES_MAX):
+        if waiting and waiting + len(payload) > OUTGOING_BYTES_MAX:
             return False
         info = self._client.publish(topic, payload, qos, retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:

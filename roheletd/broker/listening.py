@@ -21,18 +21,16 @@ async def require_free(listen: str, port: int) -> None:
     """Raise `Unavailable` where nothing could listen on that address now."""
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(
-            listen or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, _, _, _, address = found[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        server = await loop.create_server(asyncio.Protocol, listen or None, port)
     except socket.gaierror:
         raise Unavailable(f"broker.listen {listen!r} is neither address nor known name") from None
     except OSError as error:
-        why = _REASONS.get(error.errno or 0, f"cannot be used: {error.strerror}")
+        # From Python 3.12 on, asyncio tells of an address that is not ours without a number.
+        number = error.errno or errno.EADDRNOTAVAIL
+        why = _REASONS.get(number, f"cannot be used: {error.strerror}")
         raise Unavailable(f"the broker's address {listen}:{port} {why}") from None
+    server.close()
+    await server.wait_closed()
 
 
 async def until_accepting(listen: str, port: int) -> None:

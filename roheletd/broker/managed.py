@@ -91,7 +91,10 @@ class ManagedBroker:
     async def start(self) -> None:
         """Return when it accepts connections; raise `Unavailable` with the reason it does not."""
         await self._end_leftovers()
-        await self._write_files()
+        try:
+            await self._write_files()
+        except OSError as error:
+            raise Unavailable(f"the broker's files cannot be written: {error}") from None
         await self._spawn()
 
     async def run(self) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import uvloop
 
 import roheletd.broker.managed as managed_module
 import roheletd.broker.session as session_module
@@ -138,6 +139,27 @@ async def test_a_port_that_is_taken_names_the_setting(tmp_path):
         port = int(first.url.rpartition(":")[2])
         with pytest.raises(Unavailable, match=rf"127\.0\.0\.1:{port} is taken.*broker\.port"):
             await broker(tmp_path / "two", port=port).start()
+
+
+async def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable, match=r"files cannot be written: .*file/broker"):
+        await broker(tmp_path / "file" / "broker").start()
+
+
+def test_it_works_on_uvloop_too(tmp_path):
+    access = {"username": "rohe", "password": PASSWORD}
+
+    async def die_once():
+        async with (
+            running(broker(tmp_path / "broker")) as managed,
+            session(managed.url, **access) as owner,
+        ):
+            await owner.linked()
+            os.kill(pid_of(managed), signal.SIGKILL)
+            await owner.until(lambda: owner.session.link.reconnects == 1)
+
+    uvloop.run(die_once())
 
 
 async def test_an_address_that_is_not_ours_names_the_setting(tmp_path):
