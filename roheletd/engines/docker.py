@@ -197,6 +197,14 @@ class DockerEngine:
                 "Podman's Docker API drops GPUs without a word: GPU services need Docker here",
                 retry=False,
             )
+        try:
+            await self._create_and_start(spec)
+        except Refusal as refusal:
+            if not self._gives_up_init(refusal.message):
+                raise
+            await self._create_and_start(spec)
+
+    async def _create_and_start(self, spec: InstanceSpec) -> None:
         asked, container = await self._create(spec)
         try:
             await self._start(container, spec)
@@ -225,9 +233,7 @@ class DockerEngine:
         except Refusal as refusal:
             if docker_api.is_name_taken(refusal):
                 raise await self._name_conflict(name) from None
-            if not self._gives_up_init(refusal.message):
-                raise
-        return await self._create_once(spec)
+            raise
 
     def _gives_up_init(self, message: str) -> bool:
         """True, once, where the engine has no init program: better without than not at all."""

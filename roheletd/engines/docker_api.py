@@ -243,5 +243,5 @@ def is_name_taken(refusal: Refusal) -> bool:
 
 
 def lacks_init(message: str) -> bool:
-    """Podman without catatonit, Docker without tini."""
-    return "catatonit" in message or "docker-init" in message or "init binary" in message
+    """Podman without catatonit says so at create, Docker without tini at start."""
+    return "catatonit" in message or "docker-init" in message

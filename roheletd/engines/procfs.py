@@ -11,7 +11,7 @@ from msgspec import Struct
 from roheletd.engines import Usage
 
 _PROC = Path("/proc")
-_STAT_BYTES = 1024
+_READ_BYTES = 4096
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGES_PER_MIB = 2**20 // os.sysconf("SC_PAGE_SIZE")
 _FAMILY_MAX = 64  # processes of one instance that are measured
@@ -59,7 +59,16 @@ def started_s(stat: Stat) -> float:
 
 
 def read_stat(pid: int) -> Stat:
-    return parse_stat((_PROC / str(pid) / "stat").read_bytes())
+    return parse_stat(_read(f"/proc/{pid}/stat"))
+
+
+def _read(path: str) -> bytes:
+    """The head of a file, for what is read each second: half the time of `Path.read_bytes`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _READ_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -122,7 +131,7 @@ def usage(stat_descriptor: int) -> Usage:
 
     Children that have ended are part of their parent's ticks. Raises `OSError` once it is gone.
     """
-    text = os.pread(stat_descriptor, _STAT_BYTES, 0)
+    text = os.pread(stat_descriptor, _READ_BYTES, 0)
     leader = parse_stat(text)
     family = [leader, *_descendants(int(text.split(b" ", 1)[0]), leader)]
     return Usage(
@@ -144,10 +153,12 @@ def _descendants(pid: int, stat: Stat) -> list[Stat]:
 
 def _children(pid: int, stat: Stat) -> list[int]:
     """The kernel lists children by the thread that forked them; most programs have one thread."""
-    tasks = _PROC / str(pid) / "task"
     found: list[int] = []
     with contextlib.suppress(OSError):  # ended since
-        threads = [tasks / str(pid)] if stat.threads == 1 else [*tasks.iterdir()][:_FAMILY_MAX]
-        for thread in threads:
-            found += map(int, (thread / "children").read_bytes().split())
-    return found
+        for thread in [pid] if stat.threads == 1 else _threads(pid):
+            found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
+    return found[:_FAMILY_MAX]
+
+
+def _threads(pid: int) -> list[int]:
+    return [int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()][:_FAMILY_MAX]

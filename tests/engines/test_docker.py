@@ -313,3 +313,30 @@ async def test_containers_killed_with_a_docker_without_live_restore_start_again(
             assert (await machine.only()).state == "exited"
             await machine.engine.start(container.id)
             assert (await machine.only()).state == "running"
+
+
+@pytest.mark.docker
+@pytest.mark.root
+async def test_docker_without_its_init_program_still_runs_instances(
+    caplog: pytest.LogCaptureFixture,
+):
+    with engines.dockerd(options=("--init-path", "/nonesuch")) as real:
+        await run_without_init(real, caplog)
+
+
+@pytest.mark.podman
+@pytest.mark.root
+async def test_podman_without_its_init_program_still_runs_instances(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+):
+    hide = 'mount --bind "$0" /usr/libexec/podman && exec "$@"'
+    with engines.podman(wrapper=("unshare", "--mount", "sh", "-c", hide, str(tmp_path))) as real:
+        await run_without_init(real, caplog)
+
+
+async def run_without_init(real: RealEngine, caplog: pytest.LogCaptureFixture) -> None:
+    async for machine in open_machine(real):
+        for _ in range(2):
+            await machine.engine.run(machine.spec(*SLEEP))
+        assert [container.state for container in await machine.engine.list()] == ["running"] * 2
+        assert caplog.text.count("has no init program") == 1

@@ -296,20 +296,20 @@ def _running(engine: RealEngine) -> Iterator[RealEngine]:
 
 
 @contextlib.contextmanager
-def dockerd(*, live_restore: bool = True) -> Iterator[RealEngine]:
+def dockerd(*, live_restore: bool = True, options: tuple[str, ...] = ()) -> Iterator[RealEngine]:
     """dockerd in the machine's own network: its published ports answer on 127.0.0.1."""
     need("dockerd", "containerd", "runc", "ip", "busybox", root=True)
     with scratch() as folder, network.bridge() as bridge:
-        options = ("--bridge", bridge, "--iptables=false", "--ip-forward=false", "--ip-masq=false")
+        options += ("--bridge", bridge, "--iptables=false", "--ip-forward=false", "--ip-masq=false")
         with _running(Dockerd(folder, options=options, live_restore=live_restore)) as engine:
             yield engine
 
 
 @contextlib.contextmanager
-def podman() -> Iterator[RealEngine]:
-    """A Podman service in a network namespace of its own."""
+def podman(*, wrapper: tuple[str, ...] = ()) -> Iterator[RealEngine]:
+    """A Podman service in a network namespace of its own, started through `wrapper` if given."""
     need("podman", "runc", "catatonit", "iptables", "ip", "nsenter", "busybox", root=True)
     with scratch() as folder, network.namespace() as name:
-        prefix = ("nsenter", f"--net=/run/netns/{name}")
+        prefix = ("nsenter", f"--net=/run/netns/{name}", *wrapper)
         with _running(PodmanService(folder, prefix)) as engine:
             yield engine
