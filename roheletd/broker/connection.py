@@ -193,8 +193,10 @@ class Connection:
                 self._on_open()
             while self._arrived and not self.lost.done():
                 self._on_message(*self._arrived.popleft())
-        except Exception as error:  # noqa: BLE001 - it is raised where the owner awaits `lost`
+        except Exception as error:
             self._channel.close()
+            if self.lost.done():
+                raise
             self.lost.set_exception(error)
         if self._refusal:
             self.end(self._refusal)

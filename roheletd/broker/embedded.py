@@ -20,6 +20,9 @@ def amqtt_installed() -> bool:
 class EmbeddedBroker:
     """One amqtt broker on this event loop; only who knows the password is let in."""
 
+    mqtt5 = False
+    """amqtt waits without a word when it is addressed in MQTT 5: a client should know."""
+
     def __init__(self, *, listen: str, port: int, username: str, password: str) -> None:
         self.url = url_of(listen, port)
         self._listen = listen

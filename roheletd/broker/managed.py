@@ -62,6 +62,8 @@ class ManagedBroker:
     it does not run, and is empty while it does.
     """
 
+    mqtt5 = True
+
     def __init__(
         self,
         binary: str,

@@ -15,7 +15,7 @@ from tests.testbed import requirements
 
 PASSWORD = "an-unusual-password"
 CREDENTIALS = {"username": "rohe", "password": PASSWORD}
-ACCESS = {**CREDENTIALS, "mqtt5": False}
+ACCESS = {**CREDENTIALS, "mqtt5": EmbeddedBroker.mqtt5}
 
 
 @pytest.fixture
