@@ -364,15 +364,15 @@ def _own_broker(
 def _access(config: Config, own: OwnBroker | None, *, node: str, keys: Keys) -> Access:
     """The way to the broker, ours or theirs."""
     broker = config.broker
-    theirs = own is None
     return Access(
         urls=broker.urls if own is None else (own.url,),
         client_id=f"roheletd-{config.cluster.name}-{node}",
-        username=broker.username if theirs else BROKER_USER,
-        password=_password(broker.password_file) if theirs else keys.broker_password,
+        username=broker.username if own is None else BROKER_USER,
+        password=_password(broker.password_file) if own is None else keys.broker_password,
         ca_file=broker.ca_file,
         keepalive_s=broker.keepalive_s,
         subscriptions=(Topics(config.cluster.name).command,),
+        mqtt5=own is None or own.mqtt5,
     )
 
 

@@ -22,6 +22,7 @@ Millicores = Annotated[int, Meta(ge=0, le=10_000_000)]
 Mebibytes = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
+CoreId = Annotated[int, Meta(ge=0, le=65_535)]
 Protocol = Literal["tcp", "udp"]
 StrategyName = Literal["first_fit", "best_fit", "worst_fit"]
 EngineKind = Literal["docker", "process", "none"]
@@ -96,7 +97,7 @@ class Gpu(Value, frozen=True):
 class Capacity(Value, frozen=True):
     """What a node has. `cores` maps core id to millicores; ids may have holes (offline cores)."""
 
-    cores: dict[int, Millicores]
+    cores: dict[CoreId, Millicores]
     memory_mib: Mebibytes
     vms_mib: Mebibytes = 0
     gpus: tuple[Gpu, ...] = ()
@@ -138,7 +139,7 @@ class Placement(Value, frozen=True):
     service: Name
     node: Name
     revision: int
-    cores: dict[int, Millicores] = {}
+    cores: dict[CoreId, Millicores] = {}
     gpus: dict[str, Percent] = {}
     ports: tuple[PortBinding, ...] = ()
     cpu_millicores: Millicores = 0

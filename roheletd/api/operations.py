@@ -21,6 +21,7 @@ from roheletd.cluster.commands import (
     AddNodes,
     AddServices,
     AnyCommand,
+    Missing,
     Outcome,
     Rejected,
     RemoveNode,
@@ -244,14 +245,10 @@ class Operations:
 
     async def remove_service(self, request: views.ByName, command_id: str) -> views.Changes:
         """Forget a service and stop its instances."""
-        if request.name not in self._state.services:
-            raise NotFound(f"there is no service {request.name}")
         return await self._commit(RemoveService(name=request.name), command_id)
 
     async def remove_node(self, request: views.ByName, command_id: str) -> views.Changes:
         """Forget a node that is gone; what was placed on it is placed elsewhere."""
-        if request.name not in self._state.registrations:
-            raise NotFound(f"there is no node {request.name}")
         if self._membership.liveness(request.name, self._clock.now_s()) == "alive":
             raise Refused(
                 f"node {request.name} is alive and would register itself again: stop its roheletd "
@@ -276,6 +273,8 @@ class Operations:
 
     async def _commit(self, command: AnyCommand, command_id: str) -> views.Changes:
         outcome = await self._log.propose(command, command_id=command_id)
+        if isinstance(outcome, Missing):
+            raise NotFound(outcome.reason)
         if isinstance(outcome, Rejected):
             raise Refused(outcome.reason)
         return views.Changes(changed=outcome.changed)

@@ -15,9 +15,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
-
 from roheletd.api.door import TOO_LARGE, Answer, BadBody, Door, Head, problem_answer, refusal
+from roheletd.api.lean_aiohttp import web
 from roheletd.api.operations import Operations
 from roheletd.api.views import Problem
 from roheletd.documents.bounds import SIZE_MAX_BYTES

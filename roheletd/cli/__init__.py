@@ -9,6 +9,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from roheletd.errors import RoheletError
 
@@ -28,14 +29,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # `| head` has what it wanted. What is still buffered must not be tried again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return READER_GONE
     except RoheletError as error:
-        sys.stderr.write(f"roheletd: {error}\n")
-        return getattr(error, "exit_code", REFUSED)
+        return failed(error)
+    except OSError as error:
+        # What is still buffered must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return READER_GONE  # `| head` has what it wanted
+        return failed(RoheletError(f"{error.filename or 'output'}: {error.strerror}"))
     return code
+
+
+def failed(error: Exception) -> int:
+    """Say why on standard error; the exit code that goes with it."""
+    with suppress(OSError):  # a terminal that was closed
+        sys.stderr.write(f"roheletd: {error}\n")
+    return getattr(error, "exit_code", REFUSED)
 
 
 def _run(argv: Sequence[str]) -> int:

@@ -15,15 +15,15 @@ from roheletd.cli.processes import end_all_with, running_with
 from roheletd.config import EngineConfig
 from roheletd.engines import Engine
 from roheletd.engines.choice import Chosen, choose_engine
+from roheletd.errors import Unavailable
 
 SAMPLE = "sample"
-CLUSTER = f"quickstart-{os.getuid()}"
-"""A cluster per user: engines are shared, and each daemon removes what is not its own to keep."""
 
 _ASK_S = 5.0
 _GONE_S = 8.0
 _GRACE_S = 5.0
 _POLL_S = 0.1
+_LEFT = "the sample may be left: `roheletd quickstart --stop` ends it once the engine answers"
 
 Say = Callable[[str], None]
 
@@ -45,14 +45,10 @@ def engine_of(config: EngineConfig, record: Record, home: Home) -> Chosen:
 
 
 def clean_up(home: Home, say: Say, *, keep_home: bool = False) -> None:
-    """End everything that the record speaks of; `keep_home` leaves the empty directory claimed."""
+    """Undo everything that the record speaks of; `keep_home` leaves an empty directory, claimed."""
     record = home.record()
-    alive = bool(running_with(str(home.config)))
-    engine: Engine | None = None
-    if record is not None:
-        os.environ["RUNTIME_DIRECTORY"] = str(home.run_dir)
-        engine = engine_of(EngineConfig(kind=record.engine), record, home).engine
-    if alive and engine is not None:
+    engine = None if record is None else _engine_used(record, home)
+    if engine is not None and running_with(str(home.config)):
         say("stopping the sample")
         # The daemon may be frozen or stopping: then the engine is asked below.
         with suppress(Problem, Unreachable):
@@ -62,11 +58,21 @@ def clean_up(home: Home, say: Say, *, keep_home: bool = False) -> None:
     end_all_with(str(home.config), grace_s=_GRACE_S)
     if engine is not None and record is not None:
         say("looking whether anything is left")
-        asyncio.run(_clear(engine, record))
+        try:
+            asyncio.run(_clear(engine, record))
+        except Unavailable as error:
+            raise Unavailable(f"{error}; {_LEFT}") from None
     if keep_home:
         home.empty()
     else:
         home.remove()
+
+
+def _engine_used(record: Record, home: Home) -> Engine | None:
+    if not record.deployed and not record.image:
+        return None
+    os.environ["RUNTIME_DIRECTORY"] = str(home.run_dir)
+    return engine_of(EngineConfig(kind=record.engine), record, home).engine
 
 
 async def _until_empty(engine: Engine) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import tempfile
+from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
@@ -21,13 +22,17 @@ _NAME = "roheletd-quickstart"
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """What a quickstart started; enough to end it. `image` is one that it loaded."""
+    """What a quickstart is about to do, written before it does; enough to undo it.
+
+    `image` is one that it loads, `deployed` says that there may be instances.
+    """
 
     client_pid: int
     cluster: str
     node: str
     engine: Literal["docker", "process"]
     image: str = ""
+    deployed: bool = False
     kept: bool = False
 
 
@@ -42,6 +47,11 @@ class Home:
         self.log = path / "daemon.log"
         self._record = path / "record.json"
         self._lock = lock
+
+    @property
+    def cluster(self) -> str:
+        """One for each place: whoever shares an engine tells what is theirs by this name."""
+        return f"quickstart-{blake2b(bytes(self.path), digest_size=4).hexdigest()}"
 
     def record(self) -> Record | None:
         """What an earlier quickstart left; None where there was none, or it did not get far."""

@@ -6,6 +6,7 @@ import sys
 import termios
 import time
 import tty
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -36,10 +37,11 @@ class LiveScreen:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        sys.stdout.write(_LEAVE)
-        sys.stdout.flush()
-        if self._keys is not None:
-            termios.tcsetattr(self._keys, termios.TCSADRAIN, self._before)
+        with suppress(OSError, termios.error):  # it was closed, and nothing is to be put back
+            sys.stdout.write(_LEAVE)
+            sys.stdout.flush()
+            if self._keys is not None:
+                termios.tcsetattr(self._keys, termios.TCSADRAIN, self._before)
 
     def size(self) -> tuple[Style, int]:
         """Asked anew for each picture: windows change."""

@@ -290,6 +290,8 @@ def broker(link: Value) -> str:
 def engine(link: Value) -> str:
     if link["kind"] == "none":
         return "none: this node runs no instances"
+    if link["kind"] == "process" and link["reachable"]:
+        return str(link.get("address", "")) or "local processes"
     name = " ".join(
         part for part in (link.get("name") or link["kind"], link.get("version")) if part
     )

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from roheletd.broker import choose
 from roheletd.broker.embedded import amqtt_installed
 from roheletd.broker.managed import find_mosquitto
-from roheletd.cli.cleanup import CLUSTER, SAMPLE, engine_of
+from roheletd.cli.cleanup import SAMPLE, engine_of
 from roheletd.cli.home import Home, Record
 from roheletd.cli.options import API_PORT
 from roheletd.cli.sample_image import IMAGE
@@ -43,7 +43,7 @@ def decide(broker: BrokerConfig, engine: EngineConfig, home: Home) -> Setup:
     os.environ["RUNTIME_DIRECTORY"] = str(home.run_dir)  # also the child's: all in one place
     from_where = choose(broker, mosquitto=find_mosquitto(), amqtt=amqtt_installed())
     node = socket.gethostname().partition(".")[0] or "node"
-    record = Record(client_pid=os.getpid(), cluster=CLUSTER, node=node, engine="process")
+    record = Record(client_pid=os.getpid(), cluster=home.cluster, node=node, engine="process")
     chosen = engine_of(engine, record, home)
     assert chosen.kind != "none", "a quickstart asks for an engine"
     return Setup(

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from roheletd.cli import DONE, INTERRUPTED
+from roheletd.cli import DONE, INTERRUPTED, failed
 from roheletd.cli.cleanup import clean_up, client_in
 from roheletd.cli.client import Address, Client, Unreachable
 from roheletd.cli.home import Home, claim, place
@@ -25,7 +25,7 @@ from roheletd.cli.live import LiveScreen
 from roheletd.cli.options import QUICKSTART_TIMEOUT_S
 from roheletd.cli.plan import REPLICAS, configuration, decide, service
 from roheletd.cli.processes import last_lines, program, running_with, spawn
-from roheletd.cli.sample_image import IMAGE, load_sample
+from roheletd.cli.sample_image import IMAGE, has_sample, load_sample
 from roheletd.cli.screen import View, screen, urls, watch_command
 from roheletd.cli.terminal import Progress, write_lines, write_yaml
 from roheletd.config import BrokerConfig, EngineConfig
@@ -95,6 +95,9 @@ def _run(args: argparse.Namespace, home: Home) -> int:
         kept = run.present()
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except RoheletError as error:
+        # Said before what follows: cleaning up takes seconds, and may fail for the same reason.
+        code = failed(error)
     finally:
         # From here on nothing may come between: what was started must go.
         for number in _ENDINGS:
@@ -104,7 +107,18 @@ def _run(args: argparse.Namespace, home: Home) -> int:
         else:
             with Progress("stopping") as progress:
                 clean_up(home, progress.say)
+    if not kept and not args.once:
+        _say(args, "stopped; nothing is left of it")
     return code
+
+
+def _say(args: argparse.Namespace, text: str) -> None:
+    """A line of the story: on standard output where that is for people."""
+    if args.output == "table":
+        write_lines([text])
+        sys.stdout.flush()
+    else:
+        sys.stderr.write(f"{text}\n")
 
 
 class Run:
@@ -118,20 +132,20 @@ class Run:
         self._began_s = time.monotonic()
         self._timeout_s = args.timeout or QUICKSTART_TIMEOUT_S
         self._setup = decide(BrokerConfig(mode=args.broker), EngineConfig(kind=args.engine), home)
+        self._record = self._setup.record
         self._child: subprocess.Popen[bytes] | None = None
         self._answers: dict[str, Any] = {}
         self._took_s = 0.0
 
     def start(self) -> None:
         """Return once every replica of the sample has answered."""
-        self._home.write(self._setup.record)
-        self._say(self._setup.line)
+        self._note()
+        _say(self._args, self._setup.line)
         self._start_daemon()
-        self._until(self._daemon_lacks)
         if self._setup.engine.kind == "docker":
             self._load_image()
-        self._progress.say("deploying the sample")
-        self._client.post("/api/v1/services", {"services": [service(self._setup.engine.kind)]})
+        self._until(self._daemon_lacks)
+        self._deploy()
         self._until(self._sample_lacks)
         self._took_s = time.monotonic() - self._began_s
 
@@ -141,20 +155,12 @@ class Run:
         if self._args.once or self._args.keep or not interactive:
             self._write_facts()
         if self._args.keep:
-            self._home.write(replace(self._setup.record, kept=True))
-            self._say("it stays; `roheletd quickstart --stop` ends it")
+            self._note(kept=True)
+            _say(self._args, "it stays; `roheletd quickstart --stop` ends it")
             return True
         if not self._args.once:
             self._watch() if interactive else self._report()
         return False
-
-    def _say(self, text: str) -> None:
-        """A line of the story: on standard output where that is for people."""
-        if self._args.output == "table":
-            write_lines([text])
-            sys.stdout.flush()
-        else:
-            sys.stderr.write(f"{text}\n")
 
     def _start_daemon(self) -> None:
         self._progress.say("starting the daemon")
@@ -172,11 +178,23 @@ class Run:
         )
 
     def _load_image(self) -> None:
+        self._progress.say("asking the engine for the sample image")
+        engine = self._setup.engine.engine
+        if asyncio.run(has_sample(engine)):
+            return
+        self._note(image=IMAGE)
         self._progress.say("packing the sample into an image")
-        limit_s = self._deadline_s() - time.monotonic()
-        if asyncio.run(load_sample(self._setup.engine.engine, self._progress.say, limit_s)):
-            self._setup = replace(self._setup, record=replace(self._setup.record, image=IMAGE))
-            self._home.write(self._setup.record)
+        asyncio.run(load_sample(engine, self._progress.say, self._deadline_s() - time.monotonic()))
+
+    def _deploy(self) -> None:
+        self._progress.say("deploying the sample")
+        self._note(deployed=True)
+        self._client.post("/api/v1/services", {"services": [service(self._setup.engine.kind)]})
+
+    def _note(self, **news: object) -> None:
+        """Write down what is to be undone, before it is done."""
+        self._record = replace(self._record, **news)
+        self._home.write(self._record)
 
     def _deadline_s(self) -> float:
         return self._began_s + self._timeout_s
@@ -244,7 +262,7 @@ class Run:
 
     @property
     def _node(self) -> str:
-        return self._setup.record.node
+        return self._record.node
 
     def _watch(self) -> None:
         """The live screen, until q or Ctrl-C."""
@@ -260,14 +278,14 @@ class Run:
 
     def _report(self) -> None:
         """Without a terminal: a line for each change of an instance, until a signal comes."""
-        self._say("it runs until SIGINT or SIGTERM")
+        _say(self._args, "it runs until SIGINT or SIGTERM")
         shown: dict[str, str] = {}
         while True:
             self._check_child()
             now = {view["instance"]: view["state"] for view in self._instances()}
             for name, state in now.items():
                 if shown.get(name, state) != state:
-                    self._say(f"{name} is {state}")
+                    _say(self._args, f"{name} is {state}")
             shown = now
             time.sleep(_REFRESH_S)
 

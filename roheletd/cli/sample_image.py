@@ -12,22 +12,28 @@ from roheletd.errors import Unavailable
 IMAGE = f"localhost/roheletd-sample:{__version__}"
 
 
-async def load_sample(engine: Engine | None, say: Callable[[str], None], limit_s: float) -> bool:
-    """Load the image where it is absent; returns whether it was."""
+async def has_sample(engine: Engine | None) -> bool:
+    """Whether the engine has the image; raises `Unavailable` where there is no engine."""
+    assert isinstance(engine, DockerEngine)
+    try:
+        await engine.open()
+        return await engine.has_image(IMAGE)
+    finally:
+        await engine.close()
+
+
+async def load_sample(engine: Engine | None, say: Callable[[str], None], limit_s: float) -> None:
     assert isinstance(engine, DockerEngine)
     try:
         async with asyncio.timeout(limit_s):
-            await engine.open()
-            if await engine.has_image(IMAGE):
-                return False
             archive = await asyncio.to_thread(program_image, IMAGE)
             say(f"loading the sample image into the engine, {len(archive) >> 20} MiB")
+            await engine.open()
             await engine.load_image(archive)
     except TimeoutError:
         raise Unavailable("the engine did not load the sample image in time") from None
     finally:
         await engine.close()
-    return True
 
 
 async def remove_sample(engine: Engine | None, image: str) -> None:

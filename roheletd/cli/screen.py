@@ -78,10 +78,12 @@ def _screen(view: View, style: Style, cores: Any) -> list[str]:
 def _facts(view: View) -> list[tuple[str, str | Cell]]:
     status = view.status
     leader = status["leader"] or Cell("none", "red")
+    link = status["broker"]
+    connected = f"{link['url']} connected" if link["connected"] else broker(link)
     rows: list[tuple[str, str | Cell]] = [
         ("cluster", status["cluster"]),
         ("leader", leader),
-        ("broker", f"{broker(status['broker'])}; {view.picked.broker}"),
+        ("broker", f"{connected}; {view.picked.broker}"),
         ("engine", f"{engine(status['engine'])}; {view.picked.engine}"),
     ]
     rows += [("warning", Cell(text, "yellow")) for text in status.get("warnings", ())]

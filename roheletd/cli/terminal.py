@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self, TextIO
 
@@ -122,8 +123,7 @@ class Progress:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before)
         if self._drawn and self._terminal:
-            sys.stderr.write(_CLEAR_LINE)
-            sys.stderr.flush()
+            _write_error(_CLEAR_LINE)
 
     def _tick(self, _number: int, _frame: FrameType | None) -> None:
         self._draw()
@@ -132,7 +132,13 @@ class Progress:
         self._drawn = True
         line = f"{clean(self._text)} ({time.monotonic() - self._began_s:.0f} s)"
         if self._terminal:
-            sys.stderr.write(_CLEAR_LINE + cut(line, _width(sys.stderr) - 1))
+            _write_error(_CLEAR_LINE + cut(line, _width(sys.stderr) - 1))
         else:
-            sys.stderr.write(line + "\n")
+            _write_error(line + "\n")
+
+
+def _write_error(text: str) -> None:
+    """A terminal that was closed must not keep us from what we were doing."""
+    with suppress(OSError):
+        sys.stderr.write(text)
         sys.stderr.flush()

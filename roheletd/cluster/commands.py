@@ -67,7 +67,11 @@ class Rejected(Struct, frozen=True, kw_only=True, tag="rejected"):
     reason: str
 
 
-Outcome = Applied | Rejected
+class Missing(Rejected, frozen=True, tag="missing"):
+    """A rejection because there is nothing of that name."""
+
+
+Outcome = Applied | Rejected | Missing
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Proposal)

@@ -23,7 +23,10 @@ class BrokerLink(Struct, frozen=True, kw_only=True):
 
 
 class EngineLink(Struct, frozen=True, kw_only=True):
-    """The engine of this node; `reason` says why it does not answer."""
+    """The engine of this node; `reason` says why it does not answer.
+
+    `unenforced` names limits (cores, quota, memory) that it cannot hold instances to here.
+    """
 
     kind: EngineKind
     name: str = ""
@@ -31,6 +34,7 @@ class EngineLink(Struct, frozen=True, kw_only=True):
     address: str = ""
     reachable: bool = False
     reason: str = "not asked yet"
+    unenforced: tuple[str, ...] = ()
 
     def lost(self, reason: str) -> "EngineLink":
         return replace(self, reachable=False, reason=reason)

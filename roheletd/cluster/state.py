@@ -5,6 +5,7 @@ does not allow is applied as a rejection, so that all nodes agree on that, too.
 """
 
 from collections.abc import Iterable
+from hashlib import blake2b
 
 import msgspec
 from msgspec import Struct
@@ -15,6 +16,7 @@ from roheletd.cluster.commands import (
     AddServices,
     AnyCommand,
     Applied,
+    Missing,
     Outcome,
     Place,
     Proposal,
@@ -44,6 +46,13 @@ class Registration(Struct, frozen=True, kw_only=True):
     measured: Node | None = None
 
 
+class Remembered(Struct, frozen=True, kw_only=True):
+    """What became of one command, and a digest that tells it from another under the same id."""
+
+    outcome: Outcome
+    digest: bytes
+
+
 class SavedState(Struct, frozen=True, kw_only=True):
     """The whole state as one value: what a snapshot of the log holds."""
 
@@ -52,7 +61,7 @@ class SavedState(Struct, frozen=True, kw_only=True):
     services: dict[str, Definition] = {}
     registrations: dict[str, Registration] = {}
     placements: dict[str, Placement] = {}
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, Remembered] = {}
 
 
 class ClusterState:
@@ -82,7 +91,7 @@ class ClusterState:
 
         None means that the command has to go through the log.
         """
-        if (known := self._outcomes.get(proposal.id)) is not None:
+        if (known := self._repeated(proposal)) is not None:
             return known
         outcome = self._outcome(proposal.command)
         if isinstance(outcome, Rejected):
@@ -96,12 +105,12 @@ class ClusterState:
         assert term >= self.applied_term, (term, self.applied_term)
         self.applied_index = index
         self.applied_term = term
-        if (known := self._outcomes.get(proposal.id)) is not None:
+        if (known := self._repeated(proposal)) is not None:
             return known
         outcome = self._outcome(proposal.command)
         if isinstance(outcome, Applied):
             self._change(index, proposal.command)
-        self._outcomes[proposal.id] = outcome
+        self._outcomes[proposal.id] = Remembered(outcome=outcome, digest=_digest(proposal.command))
         while len(self._outcomes) > REMEMBERED_COMMANDS:
             del self._outcomes[next(iter(self._outcomes))]
         return outcome
@@ -128,14 +137,20 @@ class ClusterState:
             assert 0 < at.placed_at <= self.applied_index
         assert len(self._outcomes) <= REMEMBERED_COMMANDS
 
+    def _repeated(self, proposal: Proposal) -> Outcome | None:
+        known = self._outcomes.get(proposal.id)
+        if known is None or known.digest == _digest(proposal.command):
+            return known.outcome if known else None
+        return Rejected(reason=f"the id {proposal.id} was used for another command before")
+
     def _outcome(self, command: AnyCommand) -> Outcome:
         match command:
             case AddServices(services=services):
                 return self._outcome_of_services(services)
             case RemoveService(name=name) if name not in self.services:
-                return Rejected(reason=f"there is no service {name}")
+                return Missing(reason=f"there is no service {name}")
             case RemoveNode(name=name) if name not in self.registrations:
-                return Rejected(reason=f"there is no node {name}")
+                return Missing(reason=f"there is no node {name}")
             case RemoveService(name=name) | RemoveNode(name=name):
                 return Applied(changed={name: "removed"})
             case AddNodes(nodes=nodes):
@@ -225,6 +240,10 @@ class ClusterState:
     def _release(self, instances: Iterable[str]) -> None:
         for name in list(instances):
             del self.placements[name]
+
+
+def _digest(command: AnyCommand) -> bytes:
+    return blake2b(_encoder.encode(command), digest_size=8).digest()
 
 
 def slot(instance: str) -> int:

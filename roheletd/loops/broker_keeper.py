@@ -15,6 +15,7 @@ class OwnBroker(Protocol):
     """A broker that this daemon starts; `run` starts it again when it dies."""
 
     url: str
+    mqtt5: bool
 
     async def start(self) -> None: ...
 

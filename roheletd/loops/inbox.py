@@ -4,9 +4,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-import msgspec
-
 from roheletd.api.operations import OPERATIONS, Operation, Operations, problem_of
+from roheletd.api.requests import convert
 from roheletd.api.views import Problem
 from roheletd.cluster.soft import SoftState
 from roheletd.errors import InvalidInput, RoheletError
@@ -92,11 +91,7 @@ class Inbox:
 
 def _request(operation: Operation, message: Opened) -> object:
     members = {name: value for name, value in message.body().items() if name not in _HEAD}
-    try:
-        return msgspec.convert(members, operation.request)
-    except msgspec.ValidationError as error:
-        expected, _, field = str(error).partition(" - at `")
-        raise InvalidInput(field.rstrip("`") or "$", expected) from None
+    return convert(members, operation.request)
 
 
 def _refusal(command_id: str, problem: Problem) -> Reply:

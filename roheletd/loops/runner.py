@@ -89,6 +89,7 @@ class Runner:
             address=info.address,
             reachable=True,
             reason="",
+            unenforced=info.unenforced,
         )
         self._events.add("engine answers", info.name, f"{info.version} at {info.address}")
 

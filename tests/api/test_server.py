@@ -108,11 +108,13 @@ class TestVerbs:
         before = world.state.applied_index
         key = {"Idempotency-Key": "mine-1"}
         answers = []
-        for image in ("one", "two"):
+        for image in ("one", "one", "two"):
             body = {"services": [{**WEB, "image": image}]}
             async with local.post("/api/v1/services", json=body, headers=key) as answer:
-                answers.append(await answer.json())
+                answers.append((answer.status, await answer.json()))
         assert answers[0] == answers[1]
+        assert answers[2][0] == 409
+        assert "used for another command" in answers[2][1]["reason"]
         assert world.state.applied_index == before + 1
         assert world.state.services["shop"].service.image == "one"
 
@@ -184,7 +186,6 @@ class TestBadInput:
         assert problem["reason"]
         assert world.picture() == before
 
-    @pytest.mark.xfail(strict=True, reason="`model.Capacity.cores` takes any integer as a core id")
     @pytest.mark.parametrize("core", ["-1", "9" * 40])
     async def test_a_core_id_that_no_machine_has_is_refused(
         self, local: aiohttp.ClientSession, world: World, core: str

@@ -9,6 +9,7 @@ from roheletd.cluster.commands import (
     AddServices,
     AnyCommand,
     Applied,
+    Missing,
     Place,
     Proposal,
     Rejected,
@@ -77,8 +78,8 @@ def test_removing_a_node_releases_what_was_placed_on_it() -> None:
 
 
 def test_removing_what_is_not_there_is_refused_with_its_name() -> None:
-    assert Driver().apply(RemoveService(name="web")) == Rejected(reason="there is no service web")
-    assert Driver().apply(RemoveNode(name="pi")) == Rejected(reason="there is no node pi")
+    assert Driver().apply(RemoveService(name="web")) == Missing(reason="there is no service web")
+    assert Driver().apply(RemoveNode(name="pi")) == Missing(reason="there is no node pi")
 
 
 def test_a_placement_decided_from_an_older_revision_is_overtaken() -> None:
@@ -105,10 +106,18 @@ def test_a_command_sent_twice_is_applied_once() -> None:
     assert set(cluster.state.services) == {"web"}
 
 
+def test_an_id_that_was_used_for_another_command_is_refused_and_does_nothing() -> None:
+    cluster = with_services(a_service())
+    cluster.apply(AddServices(services=(a_service("api"),)), command_id="same")
+    outcome = cluster.apply(RemoveService(name="web"), command_id="same")
+    assert outcome == Rejected(reason="the id same was used for another command before")
+    assert set(cluster.state.services) == {"web", "api"}
+
+
 def test_the_memory_of_command_ids_is_bounded_and_forgets_the_oldest() -> None:
     cluster = Driver()
     for number in range(state.REMEMBERED_COMMANDS + 10):
-        cluster.apply(AddServices(services=(a_service(),)), command_id=f"c{number}")
+        cluster.apply(RemoveService(name="nobody"), command_id=f"c{number}")
     kept = cluster.state.saved().outcomes
     assert len(kept) == state.REMEMBERED_COMMANDS
     assert "c9" not in kept
