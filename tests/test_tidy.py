@@ -43,7 +43,7 @@ OWNERS = {
     "aiohttp": ("api/", "engines/", "loops/prober"),
     "aiohttp.web": ("api/",),
     "aiosqlite": ("store",),
-    "amqtt": ("broker/embedded",),
+    "amqtt": ("broker/",),
     "json": ("documents/", "messages"),
     "msgspec": ("",),
     "paho": ("broker/", "probe"),
