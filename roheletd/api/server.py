@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from roheletd.api.door import TOO_LARGE, Answer, BadBody, Door, Head, problem_answer, refusal
-from roheletd.api.lean_aiohttp import web
+from roheletd.api.lean_aiohttp import (
+    BaseRequest,
+    RequestHandler,
+    RequestPayloadError,
+    Response,
+    Server,
+    StreamResponse,
+)
 from roheletd.api.operations import Operations
 from roheletd.api.views import Problem
 from roheletd.documents.bounds import SIZE_MAX_BYTES
@@ -38,7 +45,7 @@ LINGER_S: Final = 5.0
 STOP_S: Final = 0.4
 SOCKET_MODE: Final = 0o660
 
-_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+_Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
 
 
 class ApiServer:
@@ -125,12 +132,12 @@ class ApiServer:
         self._protocols.append(protocols)
         return protocols
 
-    async def _handle(self, request: web.BaseRequest, *, trusted: bool) -> web.StreamResponse:
+    async def _handle(self, request: BaseRequest, *, trusted: bool) -> StreamResponse:
         head = _head_of(request, trusted=trusted)
         return await _send(request, await self._door.serve(head, partial(_body_of, request)))
 
 
-class _Protocols(web.Server):
+class _Protocols(Server):
     """Makes one door's connections and counts them."""
 
     def __init__(self, handler: _Handler) -> None:
@@ -138,7 +145,7 @@ class _Protocols(web.Server):
         # all the same, as if only its answer had been lost.
         super().__init__(handler, handler_cancellation=True)
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> RequestHandler:
         return _Connection(
             self,
             loop=asyncio.get_running_loop(),
@@ -149,25 +156,25 @@ class _Protocols(web.Server):
             logger=logger,
         )
 
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         if len(self.connections) > CONNECTIONS_MAX:
             transport.write(_FULL)
             transport.close()
 
 
-class _Connection(web.RequestHandler):
+class _Connection(RequestHandler):
     """Answers in our words where aiohttp would use its own."""
 
     __slots__ = ()
 
     def handle_error(
         self,
-        request: web.BaseRequest,
+        request: BaseRequest,
         status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
         exc: BaseException | None = None,
         message: str | None = None,
-    ) -> web.StreamResponse:
+    ) -> StreamResponse:
         """What is not HTTP, and what our own code did not foresee.
 
         aiohttp's loop around the handler is the one place where any exception ends: a fault in one
@@ -188,7 +195,7 @@ class _Connection(web.RequestHandler):
         return response
 
 
-def _head_of(request: web.BaseRequest, *, trusted: bool) -> Head:
+def _head_of(request: BaseRequest, *, trusted: bool) -> Head:
     return Head(
         method=request.method,
         path=request.rel_url.raw_path,
@@ -198,7 +205,7 @@ def _head_of(request: web.BaseRequest, *, trusted: bool) -> Head:
     )
 
 
-async def _body_of(request: web.BaseRequest) -> bytes:
+async def _body_of(request: BaseRequest) -> bytes:
     """The body, of which never more than a little over the limit is held."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -212,12 +219,12 @@ async def _body_of(request: web.BaseRequest) -> bytes:
                     raise BadBody(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
     except TimeoutError:
         raise BadBody(HTTPStatus.REQUEST_TIMEOUT, f"expected all of it in {BODY_S:g} s") from None
-    except web.RequestPayloadError as error:
+    except RequestPayloadError as error:
         raise BadBody(HTTPStatus.BAD_REQUEST, f"expected HTTP framing: {error}") from None
     return bytes(body)
 
 
-async def _send(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+async def _send(request: BaseRequest, answer: Answer) -> StreamResponse:
     """Sent here and not by aiohttp, which would wait for ever for a client that does not read."""
     response = _response_of(answer)
     try:
@@ -230,7 +237,7 @@ async def _send(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
     return response
 
 
-def _response_of(answer: Answer) -> web.Response:
+def _response_of(answer: Answer) -> Response:
     headers = {
         "Content-Type": answer.media_type,
         "Cache-Control": "no-store",
@@ -238,7 +245,7 @@ def _response_of(answer: Answer) -> web.Response:
         "Server": "roheletd",
         **answer.headers,
     }
-    return web.Response(status=answer.status, body=answer.body, headers=headers)
+    return Response(status=answer.status, body=answer.body, headers=headers)
 
 
 def _bound_socket(path: Path) -> socket.socket:

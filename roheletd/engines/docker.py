@@ -333,7 +333,11 @@ class DockerEngine:
     async def pull_image(self, image: str) -> None:
         """Fetch an image; given up once there is no progress for `pull_stall_s`."""
         async with self._asking(f"pull of {image}", work_s=math.inf) as client:
-            if await _stalls(_pull(client, image), self._pull_stall_s):
+            try:
+                stalled = await _stalls(_pull(client, image), self._pull_stall_s)
+            except Refusal as refusal:
+                raise EngineError(f"image {image}: {refusal}", retry=refusal.retry) from None
+            if stalled:
                 raise EngineError(
                     f"pulling {image} stalled: no progress for {self._pull_stall_s:g} s; "
                     "the registry or the link to it is down or very slow"
