@@ -9,13 +9,13 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from roheletd.cli.client import SOCKET_NAME, Address, Client, Problem, Unreachable
+from roheletd.cli.client import SOCKET_NAME, Address, Client
 from roheletd.cli.home import Home, Record
 from roheletd.cli.processes import end_all_with, running_with
 from roheletd.config import EngineConfig
 from roheletd.engines import Engine
 from roheletd.engines.choice import Chosen, choose_engine
-from roheletd.errors import Unavailable
+from roheletd.errors import RoheletError, Unavailable
 
 SAMPLE = "sample"
 
@@ -48,14 +48,15 @@ def clean_up(home: Home, say: Say, *, keep_home: bool = False) -> None:
     """Undo everything that the record speaks of; `keep_home` leaves an empty directory, claimed."""
     record = home.record()
     engine = None if record is None else _engine_used(record, home)
-    if engine is not None and running_with(str(home.config)):
+    if engine is not None and running_with(home.daemon):
         say("stopping the sample")
-        # The daemon may be frozen or stopping: then the engine is asked below.
-        with suppress(Problem, Unreachable):
+        # The daemon may be frozen, or the engine gone: what fails here is tried again below.
+        with suppress(RoheletError):
             client_in(home).delete("/api/v1/services", SAMPLE)
             asyncio.run(_until_empty(engine))
     say("stopping the daemon")
-    end_all_with(str(home.config), grace_s=_GRACE_S)
+    for arguments in (home.daemon, home.broker):
+        end_all_with(arguments, grace_s=_GRACE_S)
     if engine is not None and record is not None:
         say("looking whether anything is left")
         try:

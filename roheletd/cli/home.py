@@ -49,6 +49,16 @@ class Home:
         self._lock = lock
 
     @property
+    def daemon(self) -> tuple[str, ...]:
+        """What the daemon's command line has, and nobody else's."""
+        return "run", "--config", str(self.config)
+
+    @property
+    def broker(self) -> tuple[str, ...]:
+        """The same for its mosquitto, which outlives a daemon that is killed."""
+        return "-c", str(self.data_dir / "mosquitto" / "mosquitto.conf")
+
+    @property
     def cluster(self) -> str:
         """One for each place: whoever shares an engine tells what is theirs by this name."""
         return f"quickstart-{blake2b(bytes(self.path), digest_size=4).hexdigest()}"

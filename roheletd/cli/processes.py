@@ -1,4 +1,4 @@
-"""Processes of ours, found by an argument that no other has: the path of their configuration.
+"""Processes of ours, found by arguments that no other has: the path of their configuration.
 
 Nothing about them has to be written down, so nothing can be missing or out of date: whoever comes
 after a client that was killed finds the same processes.
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 _KILL_S = 5.0
@@ -36,19 +37,17 @@ def spawn(argv: list[str], *, log: Path, env: dict[str, str]) -> subprocess.Pope
         )
 
 
-def running_with(argument: str) -> list[int]:
-    """Processes of this user that have `argument` on their command line."""
-    wanted = argument.encode()
-    return [
-        int(entry.name)
-        for entry in os.scandir("/proc")
-        if entry.name.isdigit() and wanted in _arguments(entry.name)
+def running_with(arguments: Sequence[str]) -> list[int]:
+    """Processes that have all of `arguments` on their command line."""
+    pids = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+    return [pid for pid in pids if _has(pid, arguments)]
+
+
+def end_all_with(arguments: Sequence[str], *, grace_s: float) -> None:
+    """SIGTERM, then SIGKILL after `grace_s`, to whatever runs with `arguments`."""
+    handles = [
+        handle for pid in running_with(arguments) if (handle := _handle(pid, arguments)) is not None
     ]
-
-
-def end_all_with(argument: str, *, grace_s: float) -> None:
-    """SIGTERM, then SIGKILL after `grace_s`, to whatever runs with `argument`."""
-    handles = [handle for pid in running_with(argument) if (handle := _handle(pid, argument))]
     try:
         for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, _KILL_S)):
             for handle in handles:
@@ -60,13 +59,13 @@ def end_all_with(argument: str, *, grace_s: float) -> None:
             os.close(handle)
 
 
-def _handle(pid: int, argument: str) -> int | None:
+def _handle(pid: int, arguments: Sequence[str]) -> int | None:
     """A hold on the process, so that its number cannot become another's before the signal."""
     try:
         handle = os.pidfd_open(pid)
     except OSError:
         return None
-    if argument.encode() in _arguments(str(pid)):
+    if _has(pid, arguments):
         return handle
     os.close(handle)
     return None
@@ -74,21 +73,23 @@ def _handle(pid: int, argument: str) -> int | None:
 
 def _until_ended(handles: list[int], wait_s: float) -> list[int]:
     """Those that have not ended after `wait_s`; the others are closed."""
+    left = list(handles)
     deadline_s = time.monotonic() + wait_s
-    while handles and (left_s := deadline_s - time.monotonic()) > 0:
-        ended, _, _ = select.select(handles, [], [], left_s)
+    while left and (left_s := deadline_s - time.monotonic()) > 0:
+        ended, _, _ = select.select(left, [], [], left_s)
         for handle in ended:
-            handles.remove(handle)
+            left.remove(handle)
             os.close(handle)
-    return handles
+    return left
 
 
-def _arguments(pid: str) -> list[bytes]:
+def _has(pid: int, arguments: Sequence[str]) -> bool:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - once per process
-            return file.read().split(b"\0")
+            found = file.read().split(b"\0")
     except OSError:
-        return []
+        return False
+    return all(argument.encode() in found for argument in arguments)
 
 
 def last_lines(path: Path, count: int) -> list[str]:

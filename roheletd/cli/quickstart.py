@@ -7,12 +7,14 @@ API, and shows what comes of it. Whatever happens, `clean_up` is how it ends, un
 import argparse
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from msgspec.structs import replace
@@ -34,6 +36,7 @@ from roheletd.errors import Refused, RoheletError
 _POLL_S = 0.1
 _REFRESH_S = 1.0
 _ANSWER_S = 2.0
+_DYING_S = 0.5
 _LOG_LINES = 8
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -47,6 +50,8 @@ class DaemonEnded(RoheletError):  # noqa: N818 - reads as what it is
 
 
 def quickstart(args: argparse.Namespace) -> int:
+    # What the engines warn of is for a daemon's log, not for a person's terminal.
+    logging.getLogger("roheletd").addHandler(logging.NullHandler())
     if args.stop:
         return _stop()
     for number in _ENDINGS:
@@ -78,7 +83,7 @@ def _clear_leftover(home: Home, progress: Progress) -> None:
     record = home.record()
     if record is None and not home.config.exists():
         return
-    if record is not None and record.kept and running_with(str(home.config)):
+    if record is not None and record.kept and running_with(home.daemon):
         raise Refused(
             f"a quickstart is kept running in {home.data_dir}: `roheletd quickstart --stop` ends it"
         )
@@ -91,8 +96,10 @@ def _run(args: argparse.Namespace, home: Home) -> int:
     try:
         with Progress("looking for a broker and an engine") as progress:
             run = Run(args, home, progress)
-            run.start()
-        kept = run.present()
+            with run.child_is_to_blame():
+                run.start()
+        with run.child_is_to_blame():
+            kept = run.present()
     except KeyboardInterrupt:
         code = INTERRUPTED
     except RoheletError as error:
@@ -172,7 +179,7 @@ class Run:
             if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
         }
         self._child = spawn(
-            [*program(), "run", "--config", str(self._home.config)],
+            [*program(), *self._home.daemon],
             log=self._home.log,
             env=environment,
         )
@@ -208,10 +215,20 @@ class Run:
             self._progress.say(missing)
             time.sleep(_POLL_S)
 
-    def _check_child(self) -> None:
+    @contextmanager
+    def child_is_to_blame(self) -> Iterator[None]:
+        """Of a daemon that does not answer, say that it ended, where it did."""
+        try:
+            yield
+        except Unreachable:
+            self._check_child(within_s=_DYING_S)
+            raise
+
+    def _check_child(self, *, within_s: float = 0.0) -> None:
         assert self._child is not None
-        code = self._child.poll()
-        if code is None:
+        try:
+            code = self._child.wait(within_s)
+        except subprocess.TimeoutExpired:
             return
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         said = "".join(f"\n  {line}" for line in last_lines(self._home.log, _LOG_LINES))

@@ -117,9 +117,14 @@ def _core_bars(shares: Sequence[tuple[str, float]], style: Style) -> list[str]:
 
 
 def _core_strip(shares: Sequence[tuple[str, float]], style: Style) -> list[str]:
-    strip = "".join(level(share, style) for _, share in shares)
+    """One character per core, for machines with many and terminals with little."""
     busy = sum(share for _, share in shares)
-    return [cut(f"{'cores':<{_LABEL}}{strip}  {busy:.1f} of {len(shares)} busy", style.width)]
+    strip = "".join(level(share, style) for _, share in shares)
+    room = style.width - _LABEL
+    return [
+        f"{'cores':<{_LABEL}}{busy:.1f} of {len(shares)} busy",
+        *(" " * _LABEL + strip[at : at + room] for at in range(0, len(strip), room)),
+    ]
 
 
 def _gauges(telemetry: Mapping[str, Any]) -> list[tuple[str, float, str]]:
@@ -148,4 +153,4 @@ def _gauge(name: str, share: float, text: str, style: Style, width: int = 0) -> 
 
 def _heat(telemetry: Mapping[str, Any] | None, style: Style) -> list[str]:
     found = hottest(telemetry or {})
-    return pairs([("heat", found)], style) if found else []
+    return [f"{'heat':<{_LABEL}}{style.paint(clean(found.text), found.colour)}"] if found else []
