@@ -27,6 +27,7 @@ docker-registry   docker-registry  pulling of images
 tmux              tmux             the live screen
 shellcheck        shellcheck       the shell scripts
 systemd           systemd-analyze  the unit file
+systemd-container systemd-nspawn   the unit file, under a real systemd
 binutils          objdump          the frozen binaries
 '
 

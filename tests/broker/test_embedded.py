@@ -21,7 +21,7 @@ ACCESS = {**CREDENTIALS, "mqtt5": EmbeddedBroker.mqtt5}
 @pytest.fixture
 async def embedded():
     if not amqtt_installed():
-        requirements._absent("needs amqtt: pip install 'roheletd[embedded]'")
+        requirements.absent("needs amqtt: pip install 'roheletd[embedded]'")
     broker = EmbeddedBroker(listen="127.0.0.1", port=free_port(), **CREDENTIALS)
     await broker.start()
     yield broker

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-_PACKAGES = {
+PACKAGES = {
     "aardvark-dns": "aardvark-dns",
     "busybox": "busybox-static",
     "catatonit": "catatonit",
@@ -18,22 +18,28 @@ _PACKAGES = {
     "mosquitto": "mosquitto",
     "mosquitto_pub": "mosquitto-clients",
     "nsenter": "util-linux",
+    "objdump": "binutils",
     "podman": "podman",
     "runc": "runc",
+    "setpriv": "util-linux",
+    "shellcheck": "shellcheck",
+    "systemd-analyze": "systemd",
+    "systemd-nspawn": "systemd-container",
+    "tmux": "tmux",
 }
 
 
 def need(*binaries: str, root: bool = False) -> None:
     """Skip the test, or fail it in continuous integration, where something is missing."""
     if root and os.geteuid() != 0:
-        _absent("needs root")
+        absent("needs root")
     for binary in binaries:
         if shutil.which(binary, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
-            package = _PACKAGES.get(binary, binary)
-            _absent(f"needs {binary}: apt-get install --no-install-recommends {package}")
+            package = PACKAGES.get(binary, binary)
+            absent(f"needs {binary}: apt-get install --no-install-recommends {package}")
 
 
-def _absent(reason: str) -> NoReturn:
+def absent(reason: str) -> NoReturn:
     if os.environ.get("ROHELETD_TESTS_REQUIRE_ALL") == "1":
         pytest.fail(f"{reason} (ROHELETD_TESTS_REQUIRE_ALL=1)")
     pytest.skip(reason)

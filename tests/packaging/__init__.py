@@ -1,0 +1,1 @@
+"""What an operator and a contributor start from: scripts, unit file, binaries."""
