@@ -174,7 +174,10 @@ class ApiConfig(Section, frozen=True):
     ] = True
     listen: Annotated[
         str,
-        Meta(description="address of the TCP endpoint; it has no TLS, so keep it on the machine"),
+        Meta(
+            description="address of the TCP endpoint; it has no TLS, so keep it on the machine. "
+            "On another address than loopback, reads need the token as well"
+        ),
     ] = "127.0.0.1"
     port: Annotated[Port, Meta(description="port of the TCP endpoint")] = 9470
 

@@ -190,6 +190,7 @@ class Daemon:
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(item.run(), name=item.name) for item in self._loops()]
+                running.append(tasks.create_task(self._link(), name=self._session.name))
                 self._leader.wake()
                 notify("READY=1")
                 await stop.wait()
@@ -200,6 +201,11 @@ class Daemon:
         finally:
             await self._api.stop()
 
+    async def _link(self) -> None:
+        if self._found.keeper is not None:
+            await self._found.keeper.tried.wait()
+        await self._session.run()
+
     def _loops(self) -> tuple[Loop, ...]:
         optional = (self._found.keeper, self._runner)
         return (
@@ -208,7 +214,6 @@ class Daemon:
             self._leader,
             self._announcer,
             self._inbox,
-            self._session,
             self._reporter,
         )
 

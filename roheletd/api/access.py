@@ -3,7 +3,8 @@
 A loopback port is open to every program of the machine, and through a browser on it to every web
 page: one that was loaded from `evil.example` may point that name at 127.0.0.1 afterwards (DNS
 rebinding) or send a form across (CSRF). So writes need the token, the Host header must be an
-address and no foreign name, and no page of another site is served.
+address and no foreign name, and no page of another site is served. A port that other machines can
+reach gives nothing but health and figures without the token: a service's env may hold secrets.
 """
 
 import hmac
@@ -25,7 +26,17 @@ class Forbidden(RoheletError):  # noqa: N818 - the word every door uses
 
 
 class Unauthorized(RoheletError):  # noqa: N818 - the word of HTTP
-    """A write without the token."""
+    """A request without the token that it needs."""
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine reaches what listens on `listen`."""
+    if listen.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(listen).is_loopback
+    except ValueError:
+        return False
 
 
 def check_origin(headers: Mapping[str, str]) -> None:
@@ -43,7 +54,7 @@ def check_token(headers: Mapping[str, str], token: str, data_dir: Path) -> None:
     sent = given.strip().encode("utf-8", "surrogateescape")
     if scheme.lower() != "bearer" or not hmac.compare_digest(sent, token.encode()):
         raise Unauthorized(
-            "changes over TCP need the header `Authorization: Bearer TOKEN`; "
+            "this needs the header `Authorization: Bearer TOKEN` over TCP; "
             f"the token is in {data_dir / TOKEN_FILE}"
         )
 

@@ -75,8 +75,11 @@ class BadBody(InvalidInput):
 class Door:
     """Answers requests out of `operations`."""
 
-    def __init__(self, operations: Operations, *, token: str, data_dir: Path) -> None:
+    def __init__(
+        self, operations: Operations, *, token: str, data_dir: Path, open_reads: bool = True
+    ) -> None:
         assert token, "an empty token would let everybody in"
+        self._open_reads = open_reads
         self._operations = operations
         self._token = token
         self._data_dir = data_dir
@@ -105,7 +108,8 @@ class Door:
         if not head.trusted:
             check_origin(head.headers)
         route, values = find(head.method, head.path)
-        if route.writes and not head.trusted:
+        is_open = route.public or (self._open_reads and not route.writes)
+        if not (head.trusted or is_open):
             check_token(head.headers, self._token, self._data_dir)
         _check_body(route, head.headers)
         return route, values

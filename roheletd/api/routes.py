@@ -19,6 +19,7 @@ from roheletd.errors import RoheletError
 Method = Literal["GET", "POST", "DELETE"]
 
 JSON = "application/json"
+PUBLIC = frozenset({"health", "ready", "metrics"})
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -43,6 +44,11 @@ class Route(Struct, frozen=True, kw_only=True):
     @property
     def writes(self) -> bool:
         return self.method != "GET"
+
+    @property
+    def public(self) -> bool:
+        """Health and figures hold no secrets, and those who ask for them hold no token."""
+        return self.name in PUBLIC
 
     @property
     def takes_body(self) -> bool:

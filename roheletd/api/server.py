@@ -15,6 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+from roheletd.api.access import is_loopback
 from roheletd.api.door import TOO_LARGE, Answer, BadBody, Door, Head, problem_answer, refusal
 from roheletd.api.lean_aiohttp import (
     BaseRequest,
@@ -62,7 +63,12 @@ class ApiServer:
         port: int | None,
         token: str,
     ) -> None:
-        self._door = Door(operations, token=token, data_dir=socket_path.parent)
+        self._door = Door(
+            operations,
+            token=token,
+            data_dir=socket_path.parent,
+            open_reads=is_loopback(listen),
+        )
         self._socket_path = socket_path
         self._listen = listen
         self._port = port

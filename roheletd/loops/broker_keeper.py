@@ -25,12 +25,16 @@ class OwnBroker(Protocol):
 
 
 class BrokerKeeper:
-    """Starts the broker, however long that takes, and closes it at the end."""
+    """Starts the broker, however long that takes, and closes it at the end.
+
+    `tried` is set after the first attempt: to look for the broker earlier would only be noise.
+    """
 
     name = "broker"
 
     def __init__(self, broker: OwnBroker, *, rng: Random) -> None:
         self.reason = "is being started"
+        self.tried = asyncio.Event()
         self._broker = broker
         self._rng = rng
 
@@ -52,7 +56,9 @@ class BrokerKeeper:
                 self.reason = str(error)
             else:
                 self.reason = ""
+                self.tried.set()
                 return
+            self.tried.set()
             # A port that somebody holds is not free again in a tenth of a second.
             await asyncio.sleep(pause_s(attempt, refused=True, rng=self._rng))
             attempt += 1

@@ -618,3 +618,32 @@ class TestLife:
         with pytest.raises(asyncio.CancelledError):
             await running
         assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("listen", "status"), [("127.0.0.1", 200), ("localhost", 200), ("0.0.0.0", 401)]
+)
+async def test_a_port_that_other_machines_reach_shows_services_only_with_the_token(
+    world: World, tmp_path: Path, listen: str, status: int
+) -> None:
+    server = ApiServer(
+        world.operations, socket_path=tmp_path / "s.sock", listen=listen, port=0, token=TOKEN
+    )
+    await server.start()
+    url = f"http://127.0.0.1:{server.port}"
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    try:
+        async with aiohttp.ClientSession() as anybody, anybody.get(f"{url}/readyz") as answer:
+            assert answer.status in {200, 503}
+        async with (
+            aiohttp.ClientSession() as anybody,
+            anybody.get(f"{url}/api/v1/services") as answer,
+        ):
+            assert answer.status == status
+        async with (
+            aiohttp.ClientSession(headers=bearer) as member,
+            member.get(f"{url}/api/v1/services") as answer,
+        ):
+            assert answer.status == 200
+    finally:
+        await server.stop()
