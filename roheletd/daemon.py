@@ -9,44 +9,32 @@ import asyncio
 import logging
 import secrets
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from random import Random
 from typing import Protocol
 
-from msgspec import Struct
 from msgspec.structs import asdict
 
 from roheletd import __version__
 from roheletd.allocation.snapshot import Profile
 from roheletd.api.operations import Operations
 from roheletd.api.server import ApiServer
-from roheletd.broker import choose
-from roheletd.broker.embedded import EmbeddedBroker, amqtt_installed
-from roheletd.broker.managed import ManagedBroker, find_mosquitto
-from roheletd.broker.session import Access, Session
+from roheletd.broker.session import Session
 from roheletd.clock import Clock
 from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership, thresholds
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
-from roheletd.cluster.state import ClusterState
-from roheletd.collectors import Collectors
 from roheletd.config import Config
-from roheletd.engines.choice import Chosen, choose_engine
-from roheletd.errors import InvalidInput, RoheletError
-from roheletd.keys import BROKER_USER, Keys, load_keys
+from roheletd.errors import RoheletError
 from roheletd.loops.announcer import Announcer
-from roheletd.loops.broker_keeper import BrokerKeeper, OwnBroker
-from roheletd.loops.elector import Elector, recover
+from roheletd.loops.elector import Elector
 from roheletd.loops.inbox import Inbox
 from roheletd.loops.leader import Leader
 from roheletd.loops.reporter import Beat, Reporter
 from roheletd.loops.runner import Runner
 from roheletd.messages import Challenge, Opener, Sealer, Topics
-from roheletd.raft.solo import Solo
-from roheletd.store import DirectoryLock, Store
+from roheletd.startup import Found, find
 from roheletd.systemd import notify, watchdog_interval_s
 from roheletd.telemetry import InstanceUse, Telemetry
 
@@ -62,22 +50,6 @@ class Loop(Protocol):
     def name(self) -> str: ...
 
     async def run(self) -> None: ...
-
-
-class Found(Struct, frozen=True, kw_only=True):
-    """What start-up found out: the disk's content, the secrets, the engine and the broker."""
-
-    node: str
-    keys: Keys
-    store: Store
-    state: ClusterState
-    core: Solo
-    collectors: Collectors
-    engine: Chosen
-    broker_mode: str
-    keeper: BrokerKeeper | None
-    access: Access
-    rng: Random
 
 
 def main(config: Config, data_dir: Path) -> int:
@@ -99,51 +71,8 @@ def main(config: Config, data_dir: Path) -> int:
 
 async def _run(config: Config, data_dir: Path) -> None:
     async with AsyncExitStack() as stack:
-        found = await _find(config, data_dir, stack)
+        found = await find(config, data_dir, stack)
         await Daemon(config, data_dir, found).run()
-
-
-async def _find(config: Config, data_dir: Path, stack: AsyncExitStack) -> Found:
-    """Everything that start-up has to ask the machine; `stack` gives it back at the end."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing runs yet
-    stack.callback(DirectoryLock(data_dir).release)
-    keys = load_keys(data_dir, config.cluster.key_file)
-    store = await Store.open(data_dir / "log.db")
-    stack.push_async_callback(store.close)
-    state, core = await recover(store)
-    collectors = Collectors()
-    collectors.open()
-    stack.callback(collectors.close)
-    node = config.node.name or _host_name()
-    known = state.registrations.get(node)
-    engine = await choose_engine(
-        config.engine,
-        cluster=config.cluster.name,
-        node=node,
-        before=known.measured.engine if known and known.measured else "none",
-        data_dir=data_dir,
-    )
-    mosquitto = find_mosquitto()
-    broker = choose(config.broker, mosquitto=mosquitto, amqtt=amqtt_installed())
-    logger.info("broker: %s", broker.why)
-    logger.info("engine: %s", engine.why)
-    rng = Random()
-    own = _own_broker(
-        config, broker.mode, mosquitto=mosquitto, data_dir=data_dir, keys=keys, rng=rng
-    )
-    return Found(
-        node=node,
-        keys=keys,
-        store=store,
-        state=state,
-        core=core,
-        collectors=collectors,
-        engine=engine,
-        broker_mode=broker.mode,
-        keeper=None if own is None else BrokerKeeper(own, rng=rng),
-        access=_access(config, own, node=node, keys=keys),
-        rng=rng,
-    )
 
 
 class Daemon:
@@ -159,7 +88,7 @@ class Daemon:
         self._sealer = Sealer(found.keys.cluster, node, secrets.token_hex(8))
         self._challenge = Challenge(lambda: secrets.token_hex(8))
         self._soft = SoftState(
-            broker=BrokerLink(mode=found.broker_mode), engine=EngineLink(kind=found.engine.kind)
+            broker=BrokerLink(mode=found.broker.mode), engine=EngineLink(kind=found.engine.kind)
         )
         self._membership = Membership(me=node, limits=thresholds(config.telemetry.interval_s))
         self._events = Events(node=node, wall_s=clock.wall_s)
@@ -187,6 +116,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await self._api.start()
+        if self._api.failure:
+            self._soft.notices["api"] = self._api.failure
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(item.run(), name=item.name) for item in self._loops()]
@@ -204,7 +135,8 @@ class Daemon:
     async def _link(self) -> None:
         if self._found.keeper is not None:
             await self._found.keeper.tried.wait()
-        await self._session.run()
+        if self._found.broker.mode != "none":
+            await self._session.run()
 
     def _loops(self) -> tuple[Loop, ...]:
         optional = (self._found.keeper, self._runner)
@@ -237,16 +169,20 @@ class Daemon:
 
     def _refresh_link(self) -> None:
         link = self._session.link
-        keeper = self._found.keeper
         self._soft.broker = BrokerLink(
-            mode=self._found.broker_mode,
+            mode=self._found.broker.mode,
             url=link.url,
             connected=link.connected,
             protocol=link.protocol,
-            reason=(keeper.reason if keeper else "") or link.reason,
+            reason=self._why_no_link() or link.reason,
             reconnects=link.reconnects,
             dropped=link.dropped,
         )
+
+    def _why_no_link(self) -> str:
+        if self._found.broker.mode == "none":
+            return self._found.broker.why
+        return self._found.keeper.reason if self._found.keeper else ""
 
     def _uses(self) -> tuple[InstanceUse, ...]:
         return self._runner.uses() if self._runner is not None else ()
@@ -343,53 +279,6 @@ class Daemon:
         )
 
 
-def _own_broker(
-    config: Config, mode: str, *, mosquitto: str | None, data_dir: Path, keys: Keys, rng: Random
-) -> OwnBroker | None:
-    """The broker that this node runs itself, if it is to run one."""
-    listen, port = config.broker.listen, config.broker.port
-    user, password = BROKER_USER, keys.broker_password
-    if mode == "managed":
-        assert mosquitto is not None, "the choice was made because it is there"
-        directory = data_dir / "mosquitto"
-        return ManagedBroker(
-            mosquitto,
-            directory,
-            listen=listen,
-            port=port,
-            username=user,
-            password=password,
-            rng=rng,
-        )
-    if mode == "embedded":
-        return EmbeddedBroker(listen=listen, port=port, username=user, password=password)
-    return None
-
-
-def _access(config: Config, own: OwnBroker | None, *, node: str, keys: Keys) -> Access:
-    """The way to the broker, ours or theirs."""
-    broker = config.broker
-    return Access(
-        urls=broker.urls if own is None else (own.url,),
-        client_id=f"roheletd-{config.cluster.name}-{node}",
-        username=broker.username if own is None else BROKER_USER,
-        password=_password(broker.password_file) if own is None else keys.broker_password,
-        ca_file=broker.ca_file,
-        keepalive_s=broker.keepalive_s,
-        subscriptions=(Topics(config.cluster.name).command,),
-        mqtt5=own is None or own.mqtt5,
-    )
-
-
-def _password(path: str | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8").partition("\n")[0]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput("$.broker.password_file", f"expected a readable file: {error}") from None
-
-
 def _loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
     if config.event_loop == "asyncio":
         return asyncio.new_event_loop
@@ -397,13 +286,6 @@ def _loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
     import uvloop  # noqa: PLC0415
 
     return uvloop.new_event_loop
-
-
-def _host_name() -> str:
-    name = socket.gethostname().partition(".")[0]
-    if not name:
-        raise InvalidInput("$.node.name", "expected a name, for this host has none")
-    return name
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -25,7 +25,8 @@ LAYERS = (
     {"api", "broker", "collectors", "engines", "keys", "plugins", "probe", "sample", "store"}
     | {"systemd"},
     {"loops"},
-    {"daemon", "testing"},
+    {"startup", "testing"},
+    {"daemon"},
     {"cli"},
     {"__main__"},
 )

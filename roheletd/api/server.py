@@ -72,6 +72,7 @@ class ApiServer:
         self._socket_path = socket_path
         self._listen = listen
         self._port = port
+        self.failure = ""
         self._listeners: list[asyncio.Server] = []
         self._protocols: list[_Protocols] = []
 
@@ -95,14 +96,18 @@ class ApiServer:
             await self.stop()
 
     async def start(self) -> None:
-        """Listening when this returns; raises `RoheletError` naming the key to change."""
+        """Listening on the unix socket when this returns, or `Refused` with the key to change.
+
+        A TCP port that cannot be had does not keep a node from its work: `failure` says why.
+        """
+        await self._listen_unix()
+        if self._port is None:
+            return
         try:
-            await self._listen_unix()
-            if self._port is not None:
-                await self._listen_tcp(self._port)
-        except BaseException:
-            await self.stop()
-            raise
+            await self._listen_tcp(self._port)
+        except Refused as error:
+            self.failure = str(error)
+            logger.warning("%s; only the unix socket is served", error)
 
     async def stop(self) -> None:
         """Takes less than a second, whatever the clients do."""

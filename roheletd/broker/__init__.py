@@ -17,7 +17,7 @@ _INSTALL_AMQTT = "pip install 'roheletd[embedded]'"
 class Choice(Struct, frozen=True):
     """Where the broker comes from, and why in one line."""
 
-    mode: Literal["external", "managed", "embedded"]
+    mode: Literal["external", "managed", "embedded", "none"]
     why: str
 
 

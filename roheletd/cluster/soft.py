@@ -51,5 +51,7 @@ class SoftState:
         """Per node: use per core, smoothed over some seconds, so that one spike decides nothing."""
         self.waiting: dict[str, str] = {}
         """Service to the reason why some of its replicas have no place; the leader's view."""
+        self.notices: dict[str, str] = {}
+        """Part of the daemon to what is wrong with it, where it goes on all the same."""
         self.dropped_messages: dict[str, int] = {}
         """Reason to count of the messages that were not acted on."""
