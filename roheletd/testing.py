@@ -4,10 +4,20 @@ A twin keeps the promises of what it stands for, in particular those about order
 leaves out the waiting.
 """
 
+import asyncio
+import itertools
+import selectors
+from collections.abc import AsyncIterator
+
+from msgspec import Struct
+from msgspec.structs import replace
+
 from roheletd.clock import Clock
 from roheletd.cluster import commands
 from roheletd.cluster.commands import AnyCommand, Outcome, Proposal
+from roheletd.cluster.reconcile import Container, InstanceSpec, Usage
 from roheletd.cluster.state import ClusterState
+from roheletd.engines import EngineError, EngineInfo
 from roheletd.errors import Unavailable
 
 
@@ -51,3 +61,217 @@ class MemoryLog:
         if known is not None:
             return known
         return self._state.apply(self._state.applied_index + 1, self.term, commands.decode(data))
+
+
+class _Impatient(selectors.DefaultSelector):
+    """Never waits: where nothing is ready, the time that it was to wait has passed."""
+
+    passed_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready and timeout is None:
+            raise RuntimeError("everybody waits, and nothing will ever happen")
+        if not ready and timeout is not None:
+            self.passed_s += max(0.0, timeout)
+        return ready
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time jumps to the next timer once nothing else is to be done.
+
+    An hour of back-offs takes a moment and is the same in every run. Not for what happens outside
+    of the loop, in threads or other processes: it would not be waited for.
+
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(story())
+    """
+
+    def __init__(self) -> None:
+        self._impatient = _Impatient()
+        super().__init__(self._impatient)
+
+    def time(self) -> float:
+        return self._impatient.passed_s
+
+
+class LoopClock(Clock):
+    """The running loop's time, for parts under test in a `VirtualTimeLoop`."""
+
+    def now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def wall_s(self) -> float:
+        return 1_700_000_000.0 + self.now_s()
+
+
+class Published(Struct, frozen=True, kw_only=True):
+    """One message as it was handed to the link."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+
+
+class MemoryLink:
+    """A link to a broker that keeps every message. `full`: it takes no more, as a slow one does."""
+
+    def __init__(self) -> None:
+        self.published: list[Published] = []
+        self.full = False
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> bool:
+        if not self.full:
+            self.published.append(Published(topic=topic, payload=payload, qos=qos, retain=retain))
+        return not self.full
+
+    def on(self, topic: str) -> list[bytes]:
+        """What was said on `topic`, oldest first."""
+        return [message.payload for message in self.published if message.topic == topic]
+
+    @property
+    def retained(self) -> dict[str, bytes]:
+        """What a broker would tell somebody who subscribes now."""
+        return {message.topic: message.payload for message in self.published if message.retain}
+
+
+class MemoryEngine:
+    """An engine whose containers are values; everything that befalls a real one can befall it.
+
+    Containers outlive a loss, and so does what a request had done before it, as on a real engine.
+    """
+
+    def __init__(self, *, name: str = "Memory") -> None:
+        self.info = EngineInfo(kind="docker", name=name, version="1", address="memory")
+        self.containers: dict[str, Container] = {}
+        self.used: dict[str, Usage] = {}
+        self.asked: list[str] = []
+        """Every request that changes something, in order: `run web.1`."""
+        self.slow: set[str] = set()
+        """Instances whose requests wait for `finish`: a large image, a long grace period."""
+        self.working: dict[str, asyncio.Future[None]] = {}
+        self.grace_s: dict[str, float] = {}
+        """What the last removal of each instance was given."""
+        self.opened = 0
+        self.closed = False
+        self._absent = ""
+        self._refusals: dict[str, tuple[str, bool]] = {}
+        self._changed = asyncio.Event()
+        self._numbers = itertools.count(1)
+
+    def lose(self, reason: str) -> None:
+        """It answers nobody from now on, and those who wait for it hear so."""
+        self._absent = reason
+        for waiting in self.working.values():
+            if not waiting.done():
+                waiting.set_exception(Unavailable(reason))
+        self._changed.set()
+
+    def come_back(self) -> None:
+        self._absent = ""
+
+    def refuse(self, what: str, reason: str, *, retry: bool = True) -> None:
+        """Answer requests about an instance, or `list`, with a refusal until `allow`."""
+        self._refusals[what] = reason, retry
+
+    def allow(self, what: str) -> None:
+        del self._refusals[what]
+
+    def finish(self, instance: str) -> None:
+        """Let the slow request about `instance` go on."""
+        self.working[instance].set_result(None)
+
+    def die(self, instance: str, exit_code: int = 1) -> None:
+        """The container of `instance` ends by itself."""
+        copy = self.copy_of(instance)
+        reason = f"ended with exit code {exit_code}"
+        self._put(replace(copy, state="exited", exit_code=exit_code, reason=reason))
+
+    def vanish(self, instance: str) -> None:
+        """Somebody removes the container of `instance` behind our back."""
+        del self.containers[self.copy_of(instance).id]
+        self._changed.set()
+
+    def copy_of(self, instance: str) -> Container:
+        (copy,) = (copy for copy in self.containers.values() if copy.instance == instance)
+        return copy
+
+    async def open(self) -> EngineInfo:
+        self._must_answer()
+        self.opened += 1
+        return self.info
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def list(self) -> list[Container]:
+        self._must_answer()
+        self._must_allow("list")
+        return list(self.containers.values())
+
+    async def run(self, spec: InstanceSpec) -> None:
+        await self._work("run", spec.instance)
+        if any(copy.instance == spec.instance for copy in self.containers.values()):
+            raise EngineError(f"an earlier copy of {spec.instance} is still being removed")
+        number = next(self._numbers)
+        self._put(
+            Container(
+                id=f"c{number}",
+                instance=spec.instance,
+                digest=spec.digest,
+                state="running",
+                created_s=float(number),
+            )
+        )
+
+    async def start(self, container_id: str) -> None:
+        copy = self.containers.get(container_id)
+        if copy is None:
+            raise EngineError(f"container {container_id} is gone")
+        await self._work("start", copy.instance)
+        self._put(replace(copy, state="running", exit_code=None, reason=""))
+
+    async def remove(self, container_id: str, grace_s: float) -> None:
+        copy = self.containers.get(container_id)
+        if copy is not None:
+            self.grace_s[copy.instance] = grace_s
+            await self._work("remove", copy.instance)
+            self.containers.pop(container_id, None)
+            self._changed.set()
+
+    def usage(self) -> dict[str, Usage]:
+        running = (copy.id for copy in self.containers.values() if copy.state == "running")
+        return {key: self.used.get(key, Usage(cpu_s=0.0, memory_mib=1)) for key in running}
+
+    async def changes(self) -> AsyncIterator[None]:
+        self._must_answer()
+        while True:
+            yield None
+            await self._changed.wait()
+            self._changed.clear()
+            self._must_answer()
+
+    async def _work(self, verb: str, instance: str) -> None:
+        self._must_answer()
+        self.asked.append(f"{verb} {instance}")
+        if instance in self.slow:
+            self.working[instance] = asyncio.get_running_loop().create_future()
+            try:
+                await self.working[instance]
+            finally:
+                del self.working[instance]
+        self._must_allow(instance)
+
+    def _put(self, copy: Container) -> None:
+        self.containers[copy.id] = copy
+        self._changed.set()
+
+    def _must_answer(self) -> None:
+        if self._absent:
+            raise Unavailable(self._absent)
+
+    def _must_allow(self, what: str) -> None:
+        if what in self._refusals:
+            reason, retry = self._refusals[what]
+            raise EngineError(reason, retry=retry)

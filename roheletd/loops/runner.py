@@ -8,7 +8,10 @@ anywhere: what it left half done, the next pass sees and finishes.
 import asyncio
 import logging
 import math
+from contextlib import suppress
 from random import Random
+
+from msgspec.structs import asdict
 
 from roheletd.clock import Clock
 from roheletd.cluster.events import Events
@@ -16,7 +19,7 @@ from roheletd.cluster.instances import Happening, Instances, instance_of, specif
 from roheletd.cluster.reconcile import Action, Plan, Remove, Run, Start
 from roheletd.cluster.soft import EngineLink, SoftState
 from roheletd.cluster.state import ClusterState
-from roheletd.engines import Engine, EngineError
+from roheletd.engines import Engine, EngineError, EngineInfo
 from roheletd.errors import Unavailable
 from roheletd.telemetry import InstanceUse
 
@@ -24,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 ACTIONS_AT_ONCE = 4
 RECONNECT_S_MAX = 15.0
+STEADY_S = 10.0
+"""An engine that was there this long is asked again at once after it was lost."""
 
 
 class Runner:
@@ -65,33 +70,28 @@ class Runner:
         return self._instances.uses(placed, usage, self._clock.now_s())
 
     async def run(self) -> None:
-        attempts = 0
+        failures = 0
         try:
             while True:
+                begun_s = self._clock.now_s()
                 try:
-                    await self._connect()
-                    attempts = 0
                     await self._serve()
                 # A refusal of the list itself is no better than no answer: ask again, later.
                 except* (Unavailable, EngineError) as group:
                     self._lost(str(group.exceptions[0]))
-                attempts += 1
-                await asyncio.sleep(min(RECONNECT_S_MAX, 2**attempts * self._rng.uniform(0.1, 0.2)))
+                _heed_cancellation()
+                steady = self._clock.now_s() - begun_s >= STEADY_S
+                failures = 1 if steady else failures + 1
+                pause_s = 2.0 ** min(failures, 10) * self._rng.uniform(0.1, 0.2)
+                await asyncio.sleep(min(RECONNECT_S_MAX, pause_s))
         finally:
             await self._engine.close()
 
-    async def _connect(self) -> None:
-        info = await self._engine.open()
-        self._soft.engine = EngineLink(
-            kind=info.kind,
-            name=info.name,
-            version=info.version,
-            address=info.address,
-            reachable=True,
-            reason="",
-            unenforced=info.unenforced,
-        )
-        self._events.add("engine answers", info.name, f"{info.version} at {info.address}")
+    def _answers(self, info: EngineInfo) -> None:
+        link = EngineLink(**asdict(info), reachable=True, reason="")
+        if link != self._soft.engine:
+            self._events.add("engine answers", info.name, f"{info.version} at {info.address}")
+        self._soft.engine = link
 
     def _lost(self, reason: str) -> None:
         link = self._soft.engine
@@ -101,12 +101,14 @@ class Runner:
 
     async def _serve(self) -> None:
         """Reconcile until the engine is lost, which ends the group and every action in it."""
+        info = await self._engine.open()
         self._instances.reset()
         async with asyncio.TaskGroup() as actions:
             actions.create_task(self._watch(), name="engine changes")
             while True:
                 self._wake.clear()
                 plan = await self._plan()
+                self._answers(info)
                 for action in plan.actions:
                     actions.create_task(self._act(action), name=instance_of(action))
                 await self._wait(plan.look_again_s)
@@ -117,11 +119,9 @@ class Runner:
 
     async def _wait(self, until_s: float) -> None:
         timeout_s = None if math.isinf(until_s) else max(0.0, until_s - self._clock.now_s())
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._wake.wait()
-        except TimeoutError:
-            return
 
     async def _plan(self) -> Plan:
         self._instances.about_to_list()
@@ -157,3 +157,9 @@ class Runner:
     def _tell(self, *happenings: Happening) -> None:
         for happening in happenings:
             self._events.add(happening.kind, happening.subject, happening.reason)
+
+
+def _heed_cancellation() -> None:
+    """A task group that fails while it is cancelled tells of the failure only (Python 3.11)."""
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        raise asyncio.CancelledError

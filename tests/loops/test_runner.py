@@ -1,0 +1,464 @@
+"""The runner against an engine in memory: what runs, what is told, and how losses are survived."""
+
+import asyncio
+from random import Random
+
+from msgspec.structs import replace
+
+from roheletd.cluster.commands import AddNodes, AddServices, Place, RemoveService
+from roheletd.cluster.events import Event, Events
+from roheletd.cluster.reconcile import Container, Usage
+from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
+from roheletd.loops.runner import ACTIONS_AT_ONCE, RECONNECT_S_MAX, Runner
+from roheletd.model import Placement, Service
+from roheletd.telemetry import InstanceUse
+from roheletd.testing import LoopClock, MemoryEngine
+from tests.builders import Driver, a_node, a_service, with_services
+from tests.loops.stage import in_virtual_time, running, settled
+
+
+class Stage:
+    """A node `pi` with an engine in memory, and a service `web` that may be placed on it."""
+
+    def __init__(self) -> None:
+        self.clock = LoopClock()
+        self.driver: Driver = with_services(a_service())
+        self.engine = MemoryEngine()
+        self.events = Events(node="pi", wall_s=self.clock.wall_s)
+        self.soft = SoftState(
+            broker=BrokerLink(mode="managed"), engine=EngineLink(kind=self.engine.info.kind)
+        )
+        self.runner = Runner(
+            engine=self.engine,
+            cluster="edge",
+            node="pi",
+            state=self.driver.state,
+            soft=self.soft,
+            events=self.events,
+            clock=self.clock,
+            rng=Random(1),
+        )
+
+    def place(self, *slots: int, node: str = "pi") -> None:
+        revision = self.driver.state.services["web"].revision
+        placements = tuple(
+            Placement(instance=f"web.{slot}", service="web", node=node, revision=revision)
+            for slot in slots
+        )
+        self.driver.apply(Place(placements=placements))
+        self.runner.wake()
+
+    def release(self, *slots: int) -> None:
+        self.driver.apply(Place(released=tuple(f"web.{slot}" for slot in slots)))
+        self.runner.wake()
+
+    def define(self, service: Service) -> None:
+        self.driver.apply(AddServices(services=(service,)))
+
+    def states(self) -> dict[str, str]:
+        """By instance, as the engine has it; fails on a second copy."""
+        found = {copy.instance: copy.state for copy in self.engine.containers.values()}
+        assert len(found) == len(self.engine.containers), "there are duplicates"
+        return found
+
+    def told(self, *kinds: str) -> list[Event]:
+        return [event for event in self.events.after(0) if event.kind in kinds]
+
+    def use(self, instance: str = "web.1") -> InstanceUse:
+        return {use.instance: use for use in self.runner.uses()}[instance]
+
+
+RUNNING = {"web.1": "running", "web.2": "running"}
+
+
+@in_virtual_time
+async def test_what_is_placed_here_runs_and_what_is_released_goes() -> None:
+    stage = Stage()
+    async with running(stage.runner):
+        stage.place(1, 2)
+        await settled()
+        assert stage.states() == RUNNING
+        stage.release(2)
+        await settled()
+        assert stage.states() == {"web.1": "running"}
+        assert [event.reason for event in stage.told("stopping")] == ["no longer placed here"]
+
+
+@in_virtual_time
+async def test_what_is_placed_on_another_node_is_not_our_business() -> None:
+    stage = Stage()
+    stage.driver.apply(AddNodes(nodes=(a_node("nano"),)))
+    async with running(stage.runner):
+        stage.place(1)
+        stage.place(2, node="nano")
+        await settled()
+        assert stage.states() == {"web.1": "running"}
+
+
+@in_virtual_time
+async def test_a_service_that_is_removed_takes_its_instances_along() -> None:
+    stage = Stage()
+    async with running(stage.runner):
+        stage.place(1, 2)
+        await settled()
+        stage.driver.apply(RemoveService(name="web"))
+        stage.runner.wake()
+        await settled()
+        assert stage.states() == {}
+
+
+@in_virtual_time
+async def test_a_copy_has_the_grace_of_its_service_or_the_default_where_that_is_gone() -> None:
+    stage = Stage()
+    stage.define(a_service(stop_grace_s=3.0))
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        stage.define(a_service(stop_grace_s=3.0, image="web:2"))
+        stage.place(1)
+        await settled()
+        assert stage.engine.grace_s["web.1"] == 3.0
+        stage.release(1)
+        await settled()
+        assert stage.engine.grace_s["web.1"] == 10.0
+
+
+@in_virtual_time
+async def test_a_changed_definition_replaces_the_copy_and_never_has_two() -> None:
+    stage = Stage()
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        before = stage.engine.copy_of("web.1")
+        stage.define(a_service(image="web:2"))
+        stage.place(1)
+        await settled()
+        assert stage.engine.asked == ["run web.1", "remove web.1", "run web.1"]
+        assert stage.engine.copy_of("web.1").digest != before.digest
+
+
+@in_virtual_time
+async def test_what_an_earlier_daemon_left_is_adopted_or_removed() -> None:
+    first = Stage()
+    async with running(first.runner):
+        first.place(1, 2)
+        await settled()
+    second = Stage()
+    second.engine.containers = first.engine.containers
+    second.place(1)
+    async with running(second.runner):
+        await settled()
+        assert second.engine.asked == ["remove web.2"]
+        assert second.states() == {"web.1": "running"}
+
+
+@in_virtual_time
+async def test_of_two_copies_one_is_removed() -> None:
+    stage = Stage()
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        stage.engine.containers["twin"] = replace(stage.engine.copy_of("web.1"), id="twin")
+        stage.runner.wake()
+        await settled()
+        assert stage.states() == {"web.1": "running"}
+
+
+@in_virtual_time
+async def test_an_instance_that_ends_is_started_again_and_both_are_told() -> None:
+    stage = Stage()
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        stage.engine.die("web.1", exit_code=3)
+        await settled()
+        assert stage.states() == {"web.1": "running"}
+        assert stage.engine.asked == ["run web.1", "start web.1"]
+        kinds = [event.kind for event in stage.told("running", "ended")]
+        assert kinds == ["running", "ended", "running"]
+        assert stage.told("ended")[0].reason == "ended with exit code 3"
+        assert stage.use().restarts == 1
+
+
+@in_virtual_time
+async def test_a_copy_that_vanishes_is_run_again() -> None:
+    stage = Stage()
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        stage.engine.vanish("web.1")
+        await settled()
+        assert stage.engine.asked == ["run web.1", "run web.1"]
+
+
+@in_virtual_time
+async def test_a_refusal_is_told_and_tried_again_ever_more_seldom() -> None:
+    stage = Stage()
+    stage.engine.refuse("web.1", "no such image: web:1")
+    async with running(stage.runner):
+        stage.place(1)
+        await asyncio.sleep(60)
+        # At once, then after 0, 1, 2, 4, 8, 16 s, and the next one only after 32 s more.
+        assert stage.engine.asked == ["run web.1"] * 7
+        assert len(stage.told("engine refused")) == 7
+        assert stage.use().state == "waiting"
+        assert stage.use().reason == "no such image: web:1"
+        stage.engine.allow("web.1")
+        await asyncio.sleep(60)
+        assert stage.states() == {"web.1": "running"}
+
+
+@in_virtual_time
+async def test_what_can_never_work_is_tried_once_until_it_is_changed() -> None:
+    stage = Stage()
+    stage.engine.refuse("web.1", "web names no image", retry=False)
+    async with running(stage.runner):
+        stage.place(1)
+        await asyncio.sleep(3600)
+        assert stage.engine.asked == ["run web.1"]
+        assert stage.use().state == "failed"
+        stage.engine.allow("web.1")
+        stage.define(a_service(image="web:2"))
+        stage.place(1)
+        await settled()
+        assert stage.states() == {"web.1": "running"}
+
+
+@in_virtual_time
+async def test_a_removal_that_is_refused_is_tried_again() -> None:
+    stage = Stage()
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        stage.engine.refuse("web.1", "device or resource busy", retry=False)
+        stage.release(1)
+        await asyncio.sleep(1.5)
+        assert stage.engine.asked.count("remove web.1") == 3
+        stage.engine.allow("web.1")
+        await asyncio.sleep(60)
+        assert stage.states() == {}
+
+
+@in_virtual_time
+async def test_no_more_than_four_requests_are_under_way_at_once() -> None:
+    stage = Stage()
+    slots = range(1, 3 * ACTIONS_AT_ONCE + 1)
+    stage.engine.slow = {f"web.{slot}" for slot in slots}
+    async with running(stage.runner):
+        stage.place(*slots)
+        for _ in range(3):
+            await settled()
+            assert len(stage.engine.working) == ACTIONS_AT_ONCE
+            for instance in list(stage.engine.working):
+                stage.engine.finish(instance)
+        await settled()
+        assert len(stage.states()) == len(slots)
+
+
+@in_virtual_time
+async def test_a_slow_pull_holds_up_no_other_instance() -> None:
+    stage = Stage()
+    stage.engine.slow = {"web.1"}
+    async with running(stage.runner):
+        stage.place(1, 2)
+        await asyncio.sleep(600)
+        assert stage.states() == {"web.2": "running"}
+        assert stage.use("web.1").state == "starting"
+        stage.engine.die("web.2")
+        await settled()
+        assert stage.states() == {"web.2": "running"}
+        stage.engine.finish("web.1")
+        await settled()
+        assert stage.states() == RUNNING
+        assert stage.engine.asked.count("run web.1") == 1
+
+
+@in_virtual_time
+async def test_what_is_released_while_its_image_is_pulled_is_removed_as_soon_as_it_is_there() -> (
+    None
+):
+    stage = Stage()
+    stage.engine.slow = {"web.1"}
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        stage.release(1)
+        await settled()
+        stage.engine.slow.clear()
+        stage.engine.finish("web.1")
+        await settled()
+        assert stage.engine.asked == ["run web.1", "remove web.1"]
+        assert stage.states() == {}
+
+
+@in_virtual_time
+async def test_an_engine_that_returns_is_found_with_what_it_had_and_nothing_twice() -> None:
+    stage = Stage()
+    stage.engine.slow = {"web.2"}
+    async with running(stage.runner):
+        stage.place(1, 2)
+        await settled()
+        stage.engine.lose("Memory is gone")
+        await settled()
+        assert stage.engine.working == {}, "a request on a lost engine goes on"
+        assert not stage.soft.engine.reachable
+        assert stage.soft.engine.reason == "Memory is gone"
+        stage.engine.slow.clear()
+        stage.engine.come_back()
+        await asyncio.sleep(RECONNECT_S_MAX)
+        assert stage.states() == RUNNING
+        assert stage.engine.asked == ["run web.1", "run web.2", "run web.2"]
+        assert stage.soft.engine.reachable
+        assert stage.soft.engine.name == "Memory"
+
+
+@in_virtual_time
+async def test_what_the_engine_did_before_it_was_lost_is_not_done_again() -> None:
+    stage = Stage()
+    stage.engine.slow = {"web.1"}
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        digest = next(iter(stage.runner._instances._histories.values())).digest
+        stage.engine.containers["made"] = Container(
+            id="made", instance="web.1", digest=digest, state="created"
+        )
+        stage.engine.slow.clear()
+        stage.engine.lose("Memory is gone")
+        stage.engine.come_back()
+        await asyncio.sleep(RECONNECT_S_MAX)
+        assert stage.engine.asked == ["run web.1", "start web.1"]
+        assert stage.states() == {"web.1": "running"}
+
+
+@in_virtual_time
+async def test_each_loss_and_each_reason_is_told_once_however_long_it_lasts() -> None:
+    stage = Stage()
+    async with running(stage.runner):
+        await settled()
+        stage.engine.lose("Memory is gone")
+        await asyncio.sleep(600)
+        stage.engine.lose("permission denied")
+        await asyncio.sleep(600)
+        stage.engine.come_back()
+        await asyncio.sleep(RECONNECT_S_MAX)
+    told = [(event.kind, event.reason) for event in stage.told("engine lost", "engine answers")]
+    assert told == [
+        ("engine answers", "1 at memory"),
+        ("engine lost", "Memory is gone"),
+        ("engine lost", "permission denied"),
+        ("engine answers", "1 at memory"),
+    ]
+
+
+@in_virtual_time
+async def test_an_engine_that_never_answers_is_asked_for_days() -> None:
+    stage = Stage()
+    stage.engine.lose("no container engine answers")
+    async with running(stage.runner) as (task,):
+        await asyncio.sleep(7 * 86_400)
+        assert not task.done()
+        assert len(stage.told("engine lost")) == 1
+        stage.engine.come_back()
+        await asyncio.sleep(RECONNECT_S_MAX)
+        assert stage.soft.engine.reachable
+
+
+@in_virtual_time
+async def test_an_engine_that_refuses_to_list_is_told_once_and_asked_ever_more_seldom() -> None:
+    stage = Stage()
+    stage.engine.refuse("list", "database is locked")
+    async with running(stage.runner) as (task,):
+        stage.place(1)
+        await asyncio.sleep(600)
+        assert not task.done()
+        assert not stage.soft.engine.reachable
+        assert stage.engine.opened < 60
+        assert len(stage.told("engine lost")) == 1
+        assert stage.told("engine answers") == []
+        stage.engine.allow("list")
+        await asyncio.sleep(RECONNECT_S_MAX)
+        assert stage.states() == {"web.1": "running"}
+
+
+@in_virtual_time
+async def test_an_engine_that_is_lost_as_soon_as_it_is_back_is_asked_ever_more_seldom() -> None:
+    stage = Stage()
+    async with running(stage.runner):
+        for _ in range(600):
+            await asyncio.sleep(1)
+            stage.engine.lose("Memory is gone")
+            await settled()
+            stage.engine.come_back()
+        assert stage.engine.opened < 100
+
+
+@in_virtual_time
+async def test_use_is_what_the_engine_measured_and_unknown_without_it() -> None:
+    stage = Stage()
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        container_id = stage.engine.copy_of("web.1").id
+        stage.engine.used[container_id] = Usage(cpu_s=1.0, memory_mib=40)
+        stage.runner.uses()
+        await asyncio.sleep(2)
+        stage.engine.used[container_id] = Usage(cpu_s=1.5, memory_mib=41)
+        assert (stage.use().cpu_millicores, stage.use().memory_mib) == (250, 41)
+        stage.engine.lose("Memory is gone")
+        await settled()
+        assert stage.use().memory_mib is None
+
+
+@in_virtual_time
+async def test_being_closed_it_lets_go_of_the_engine_and_leaves_the_containers() -> None:
+    stage = Stage()
+    async with running(stage.runner):
+        stage.place(1, 2)
+        await settled()
+    assert stage.engine.closed
+    assert stage.states() == RUNNING
+
+
+@in_virtual_time
+async def test_being_closed_in_the_moment_in_which_the_engine_is_lost_it_ends_all_the_same() -> (
+    None
+):
+    """A machine that shuts down stops the engine and the daemon in one second."""
+
+    class Reluctant(MemoryEngine):
+        async def run(self, spec: object) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.1)
+
+    stage = Stage()
+    stage.runner._engine = engine = Reluctant()
+    stage.place(1)
+    task = asyncio.create_task(stage.runner.run())
+    await settled()
+    engine.lose("Memory is gone")
+    await settled()
+    task.cancel()
+    ended, _ = await asyncio.wait({task}, timeout=60)
+    assert ended == {task}
+    assert task.cancelled()
+
+
+@in_virtual_time
+async def test_at_rest_it_asks_nothing() -> None:
+    stage = Stage()
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        asked: list[float] = []
+        listing = stage.engine.list
+
+        async def counted() -> list[Container]:
+            asked.append(stage.clock.now_s())
+            return await listing()
+
+        stage.engine.list = counted  # type: ignore[method-assign]
+        await asyncio.sleep(3600)
+        assert asked == []
