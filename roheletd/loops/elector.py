@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from roheletd.api.operations import UnknownOutcome
-from roheletd.cluster.commands import AnyCommand, Outcome, Proposal, decode, encode
+from roheletd.cluster.commands import AnyCommand, Outcome, Proposal, Rejected, decode, encode
 from roheletd.cluster.state import ClusterState
 from roheletd.cluster.state import decode as decode_state
 from roheletd.cluster.state import encode as encode_state
@@ -63,7 +63,7 @@ class Elector:
         self._core = core
         self._store = store
         self._state = state
-        self._waiting: dict[str, asyncio.Future[Outcome]] = {}
+        self._waiting: dict[str, tuple[AnyCommand, asyncio.Future[Outcome]]] = {}
         self._wake = asyncio.Event()
 
     @property
@@ -76,7 +76,9 @@ class Elector:
         proposal = Proposal(id=command_id, command=command)
         if (outcome := self._state.foresee(proposal)) is not None:
             return outcome
-        future = self._waiting.get(command_id) or self._enter(proposal)
+        earlier, future = self._waiting.get(command_id) or self._enter(proposal)
+        if earlier != command:
+            return Rejected(reason=f"the id {command_id} is in use for another command")
         # Shielded: a caller that gives up must not take the outcome from one that repeats the id.
         return await asyncio.shield(future)
 
@@ -108,7 +110,7 @@ class Elector:
                 snapshot=encode_state(self._state.saved()),
             )
 
-    def _enter(self, proposal: Proposal) -> asyncio.Future[Outcome]:
+    def _enter(self, proposal: Proposal) -> tuple[AnyCommand, asyncio.Future[Outcome]]:
         data = encode(proposal)
         if len(data) > ENTRY_BYTES_MAX:
             raise InvalidInput("$", f"a command of at most {ENTRY_BYTES_MAX} bytes")
@@ -116,14 +118,14 @@ class Elector:
             raise Unavailable(f"{PROPOSALS_MAX} commands are waiting for the disk: try again")
         self._core.propose(data)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting[proposal.id] = future
+        self._waiting[proposal.id] = entered = (proposal.command, future)
         self._wake.set()
-        return future
+        return entered
 
     def _apply(self, entry: Entry) -> None:
         proposal = decode(entry.data)
         outcome = self._state.apply(entry.index, entry.term, proposal)
-        future = self._waiting.pop(proposal.id, None)
+        _, future = self._waiting.pop(proposal.id, (None, None))
         if future is not None and not future.done():
             future.set_result(outcome)
 
@@ -143,7 +145,7 @@ class Elector:
         self._settle_all(f"the disk failed while the command was written: {error}")
 
     def _settle_all(self, reason: str) -> None:
-        for future in self._waiting.values():
+        for _, future in self._waiting.values():
             if not future.done():
                 future.set_exception(UnknownOutcome(reason))
                 # Nobody may be left to look at it, and that is no error of ours.

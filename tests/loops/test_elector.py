@@ -72,6 +72,17 @@ async def test_the_same_id_in_flight_twice_is_one_entry(tmp_path: Path) -> None:
         assert elector._state.applied_index == 1
 
 
+async def test_the_same_id_in_flight_for_another_command_is_refused(tmp_path: Path) -> None:
+    async with running(tmp_path / "log.db") as elector:
+        first, second = await asyncio.gather(
+            elector.propose(add("web"), command_id="same"),
+            elector.propose(add("api"), command_id="same"),
+        )
+        assert first == Applied(changed={"web": "added"})
+        assert second == Rejected(reason="the id same is in use for another command")
+        assert names(elector) == {"web"}
+
+
 async def test_refusals_and_repetitions_write_nothing(tmp_path: Path) -> None:
     async with running(tmp_path / "log.db") as elector:
         await elector.propose(add("web"), command_id="1")
