@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from msgspec.structs import replace
@@ -49,13 +50,35 @@ class DaemonEnded(RoheletError):  # noqa: N818 - reads as what it is
     """The child died; the message holds its last words."""
 
 
+class Endings:
+    """SIGINT, SIGTERM and SIGHUP end a quickstart, once.
+
+    A closed terminal sends two of them: the second must not end the cleaning up after the first.
+    Setting `heeded` is one step of the interpreter, which no signal can come between.
+    """
+
+    def __init__(self) -> None:
+        self.heeded = True
+        for number in _ENDINGS:
+            signal.signal(number, self._ended)
+
+    def ignore(self) -> None:
+        """For good: at its very end Python gives the signals back to the system's defaults."""
+        for number in _ENDINGS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _ended(self, _number: int, _frame: FrameType | None) -> None:
+        if self.heeded:
+            self.heeded = False
+            raise KeyboardInterrupt
+
+
 def quickstart(args: argparse.Namespace) -> int:
     # What the engines warn of is for a daemon's log, not for a person's terminal.
     logging.getLogger("roheletd").addHandler(logging.NullHandler())
     if args.stop:
         return _stop()
-    for number in _ENDINGS:
-        signal.signal(number, signal.default_int_handler)
+    endings = Endings()
     home = claim(place())
     try:
         with Progress("looking for what an earlier quickstart left") as progress:
@@ -63,7 +86,7 @@ def quickstart(args: argparse.Namespace) -> int:
     except Refused:
         home.release()
         raise
-    return _run(args, home)
+    return _run(args, home, endings)
 
 
 def _stop() -> int:
@@ -91,7 +114,7 @@ def _clear_leftover(home: Home, progress: Progress) -> None:
     clean_up(home, progress.say, keep_home=True)
 
 
-def _run(args: argparse.Namespace, home: Home) -> int:
+def _run(args: argparse.Namespace, home: Home, endings: Endings) -> int:
     code, kept = DONE, False
     try:
         with Progress("looking for a broker and an engine") as progress:
@@ -106,9 +129,8 @@ def _run(args: argparse.Namespace, home: Home) -> int:
         # Said before what follows: cleaning up takes seconds, and may fail for the same reason.
         code = failed(error)
     finally:
-        # From here on nothing may come between: what was started must go.
-        for number in _ENDINGS:
-            signal.signal(number, signal.SIG_IGN)
+        endings.heeded = False  # what was started must go, and nothing may come between
+        endings.ignore()
         if kept:
             home.release()
         else:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from tests.testbed.unix_http import request
 
 PROGRAM = [sys.executable, "-m", "roheletd", "quickstart"]
 PROCESSES = [*PROGRAM, "--engine", "process"]
-_LONG_S = 60.0
+_LONG_S = 30.0
 
 
 class Place:
@@ -61,8 +62,13 @@ class Place:
     def until(self, condition: Any) -> None:
         deadline_s = time.monotonic() + _LONG_S
         while not condition():
-            assert time.monotonic() < deadline_s, "not in time"
+            assert time.monotonic() < deadline_s, f"not in time\n{self.log()}"
             time.sleep(0.05)
+
+    def log(self) -> str:
+        with contextlib.suppress(OSError):
+            return (self.home / "daemon.log").read_text()[-4000:]
+        return "no log"
 
     def traces(self) -> list[str]:
         """Processes that have this place in their arguments or environment, and its directory."""
@@ -221,6 +227,18 @@ def test_after_client_and_daemon_were_killed_stop_ends_the_rest(where: Place) ->
 
 
 @pytest.mark.mosquitto
+def test_where_the_usual_ports_are_taken_others_are_found(where: Place) -> None:
+    with contextlib.ExitStack() as held:
+        for port in (9470, 9471):
+            # Taken by this test, or by another daemon of this machine: either will do.
+            with contextlib.suppress(OSError):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+        done = where.run(*PROCESSES, "--once", "--output", "json")
+    assert done.returncode == 0, done.stderr
+    assert not json.loads(done.stdout)["broker_url"].endswith(":9471")
+
+
+@pytest.mark.mosquitto
 def test_a_daemon_that_dies_is_told_with_its_last_words(where: Place) -> None:
     first = where.spawn(*PROCESSES)
     where.until(where.running)
@@ -285,6 +303,19 @@ def test_the_live_screen_ends_with_a_key_and_restores_the_terminal(where: Place,
     finally:
         where.run(*tmux, "kill-server")
         where.until(lambda: not where.traces())
+
+
+@pytest.mark.mosquitto
+def test_a_storm_of_signals_does_not_keep_it_from_cleaning_up(where: Place) -> None:
+    first = where.spawn(*PROCESSES)
+    where.until(where.running)
+    while first.poll() is None:
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            first.send_signal(number)
+        time.sleep(0.001)
+    first.communicate(timeout=_LONG_S)
+    assert first.returncode == 130
+    assert not where.home.exists()
 
 
 @pytest.mark.mosquitto
