@@ -94,6 +94,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._impatient.passed_s
 
+    def stall(self, seconds: float) -> None:
+        """As if something had kept this loop from turning for so long."""
+        self._impatient.passed_s += seconds
+
 
 class LoopClock(Clock):
     """The running loop's time, for parts under test in a `VirtualTimeLoop`."""

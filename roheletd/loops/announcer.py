@@ -62,8 +62,7 @@ class Announcer:
             self._wake.clear()
             news = (self._status("online"), self._challenge.nonce)
             if self._link is not None and news != self._said:
-                self._announce(self._link)
-                self._said = news
+                self._said = news if self._announce(self._link) else None
 
     def say(self, topic: str, payload: bytes) -> None:
         """A reply to one command; lost with the link, as its sender is."""
@@ -74,6 +73,8 @@ class Announcer:
         if self._link is not None:
             topic = self._topics.telemetry(self._node)
             self._link.publish(topic, self._sealer.seal(topic, telemetry))
+            if self._said is None:
+                self._wake.set()
 
     def event(self, event: Event) -> None:
         """Events are for people's eyes: nobody acts on them, so they carry no seal."""
@@ -90,15 +91,17 @@ class Announcer:
         topic = self._topics.status(self._node)
         return topic, self._sealer.seal(topic, self._status("offline"))
 
-    def _announce(self, link: Publisher) -> None:
+    def _announce(self, link: Publisher) -> bool:
+        """False where the link does not take it all, and it has to be said again."""
         topic = self._topics.status(self._node)
         status = self._sealer.seal(topic, self._status("online"))
-        link.publish(topic, status, qos=1, retain=True)
+        taken = link.publish(topic, status, qos=1, retain=True)
         if self._log.leader == self._node:
             notice = LeaderNotice(name=self._node, term=self._log.term)
             topic = self._topics.leader
             sealed = self._sealer.seal(topic, notice, nonce=self._challenge.nonce)
-            link.publish(topic, sealed, qos=1, retain=True)
+            taken &= link.publish(topic, sealed, qos=1, retain=True)
+        return taken
 
     def _status(self, state: Literal["online", "offline"]) -> NodeStatus:
         return NodeStatus(

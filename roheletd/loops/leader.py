@@ -48,6 +48,7 @@ class Leader:
         self._clock = clock
         self._rng = rng
         self._last_pass_s = 0.0
+        self._trouble = ""
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -64,8 +65,12 @@ class Leader:
             self._wake.clear()
             try:
                 await self._pass()
+                self._trouble = ""
             except (Unavailable, UnknownOutcome) as error:
-                logger.warning("placements wait: %s", error)
+                # Once: while services wait, each retry meets the same broken disk.
+                if str(error) != self._trouble:
+                    logger.warning("placements wait: %s", error)
+                self._trouble = str(error)
 
     async def _pass(self) -> None:
         now_s = self._last_pass_s = self._clock.now_s()

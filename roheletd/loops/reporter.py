@@ -81,10 +81,9 @@ class Reporter:
             now_s = self._clock.now_s()
             if now_s >= report_at_s:
                 self._measured(self._report(now_s))
-                report_at_s = max(report_at_s + self._beat.report_s, now_s)
+                report_at_s = _next(report_at_s, self._beat.report_s, now_s)
             await self._register(now_s)
-            # After a stall the beat goes on from now; it does not make up for what was missed.
-            wake_at_s = max(wake_at_s + period_s, now_s)
+            wake_at_s = _next(wake_at_s, period_s, now_s)
             await asyncio.sleep(wake_at_s - self._clock.now_s())
 
     def node(self) -> Node:
@@ -130,3 +129,8 @@ class Reporter:
         else:
             self._registered = node
         self._register_at_s = now_s + REGISTER_AGAIN_S
+
+
+def _next(due_s: float, period_s: float, now_s: float) -> float:
+    """The beat does not drift; after a stall it goes on from now and makes up for nothing."""
+    return due_s + period_s if due_s + period_s > now_s else now_s + period_s
