@@ -6,11 +6,20 @@ from collections.abc import Mapping
 
 from roheletd.api.operations import OPERATIONS, Operation, Operations, problem_of
 from roheletd.api.requests import convert
-from roheletd.api.views import Problem
+from roheletd.api.views import EventsAfter, Problem
 from roheletd.cluster.soft import SoftState
 from roheletd.errors import InvalidInput, RoheletError
 from roheletd.loops.announcer import Announcer
-from roheletd.messages import CommandHead, Dropped, Opened, Opener, Reply, Sealer, Topics
+from roheletd.messages import (
+    PAYLOAD_BYTES_MAX,
+    CommandHead,
+    Dropped,
+    Opened,
+    Opener,
+    Reply,
+    Sealer,
+    Topics,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +78,17 @@ class Inbox:
             logger.warning("command of %s not understood: %s", message.stamp.sender, error)
             self._count("not understood")
             return
-        reply = await self._reply(head, message)
         topic = self._topics.reply(head.id)
-        self._announcer.say(topic, self._sealer.seal(topic, reply))
+        self._announcer.say(topic, self._sealed(topic, await self._reply(head, message)))
+
+    def _sealed(self, topic: str, reply: Reply) -> bytes:
+        try:
+            return self._sealer.seal(topic, reply)
+        except InvalidInput:
+            reason = f"the answer has more than {PAYLOAD_BYTES_MAX} bytes: ask over HTTP"
+            return self._sealer.seal(
+                topic, _refusal(reply.id, Problem(error="refused", reason=reason))
+            )
 
     async def _reply(self, head: CommandHead, message: Opened) -> Reply:
         try:
@@ -91,7 +108,11 @@ class Inbox:
 
 def _request(operation: Operation, message: Opened) -> object:
     members = {name: value for name, value in message.body().items() if name not in _HEAD}
-    return convert(members, operation.request)
+    request = convert(members, operation.request)
+    if isinstance(request, EventsAfter) and request.wait_s > 0:
+        # One command follows the other here: nobody may hold up those behind.
+        raise InvalidInput("$.wait_s", "0 over MQTT, where events are published as they happen")
+    return request
 
 
 def _refusal(command_id: str, problem: Problem) -> Reply:
