@@ -1,17 +1,17 @@
 """The end of a quickstart, whoever started it: no instance, no process, no image, no directory.
 
-The daemon is asked to stop the sample while it lives, since it would start again what somebody
-else stopped; what it did not do is then done on the engine itself.
+One way for every end, also after a client or a daemon that was killed: first the daemon goes,
+which would start again what somebody else stopped and which leaves its instances running; then
+they are removed on the engine itself, by the cluster's name that they carry.
 """
 
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import suppress
 
 from roheletd.cli.client import SOCKET_NAME, Address, Client
 from roheletd.cli.home import Home, Record
-from roheletd.cli.processes import end_all_with, running_with
+from roheletd.cli.processes import end_all_with
 from roheletd.config import EngineConfig
 from roheletd.engines import Engine
 from roheletd.engines.choice import Chosen, choose_engine
@@ -19,10 +19,10 @@ from roheletd.errors import RoheletError, Unavailable
 
 SAMPLE = "sample"
 
+STOP_GRACE_S = 2.0
+
 _ASK_S = 5.0
-_GONE_S = 8.0
 _GRACE_S = 5.0
-_POLL_S = 0.1
 _LEFT = "the sample may be left: `roheletd quickstart --stop` ends it once the engine answers"
 
 Say = Callable[[str], None]
@@ -46,22 +46,18 @@ def engine_of(config: EngineConfig, record: Record, home: Home) -> Chosen:
 
 def clean_up(home: Home, say: Say, *, keep_home: bool = False) -> None:
     """Undo everything that the record speaks of; `keep_home` leaves an empty directory, claimed."""
-    record = home.record()
-    engine = None if record is None else _engine_used(record, home)
-    if engine is not None and running_with(home.daemon):
-        say("stopping the sample")
-        # The daemon may be frozen, or the engine gone: what fails here is tried again below.
-        with suppress(RoheletError):
-            client_in(home).delete("/api/v1/services", SAMPLE)
-            asyncio.run(_until_empty(engine))
     say("stopping the daemon")
     for arguments in (home.daemon, home.broker):
         end_all_with(arguments, grace_s=_GRACE_S)
-    if engine is not None and record is not None:
-        say("looking whether anything is left")
+    record = home.record()
+    if record is not None and (record.deployed or record.image):
+        say("stopping the sample")
+        os.environ["RUNTIME_DIRECTORY"] = str(home.run_dir)
+        engine = engine_of(EngineConfig(kind=record.engine), record, home).engine
+        assert engine is not None, "it ran the sample"
         try:
             asyncio.run(_clear(engine, record))
-        except Unavailable as error:
+        except RoheletError as error:
             raise Unavailable(f"{error}; {_LEFT}") from None
     if keep_home:
         home.empty()
@@ -69,30 +65,11 @@ def clean_up(home: Home, say: Say, *, keep_home: bool = False) -> None:
         home.remove()
 
 
-def _engine_used(record: Record, home: Home) -> Engine | None:
-    if not record.deployed and not record.image:
-        return None
-    os.environ["RUNTIME_DIRECTORY"] = str(home.run_dir)
-    return engine_of(EngineConfig(kind=record.engine), record, home).engine
-
-
-async def _until_empty(engine: Engine) -> None:
-    try:
-        await engine.open()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GONE_S):
-                # Asked and not awaited: the events of an engine do not say when all is gone.
-                while await engine.list():  # noqa: ASYNC110
-                    await asyncio.sleep(_POLL_S)
-    finally:
-        await engine.close()
-
-
 async def _clear(engine: Engine, record: Record) -> None:
     try:
         await engine.open()
-        for container in await engine.list():
-            await engine.remove(container.id, _GRACE_S)
+        left = await engine.list()
+        await asyncio.gather(*(engine.remove(item.id, STOP_GRACE_S) for item in left))
         if record.image:
             # Imported here: it loads the client of container engines.
             from roheletd.cli.sample_image import remove_sample  # noqa: PLC0415

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from roheletd.broker import choose
 from roheletd.broker.embedded import amqtt_installed
 from roheletd.broker.managed import find_mosquitto
-from roheletd.cli.cleanup import SAMPLE, engine_of
+from roheletd.cli.cleanup import SAMPLE, STOP_GRACE_S, engine_of
 from roheletd.cli.home import Home, Record
 from roheletd.cli.options import API_PORT
 from roheletd.cli.sample_image import IMAGE
@@ -99,7 +99,7 @@ def service(engine: str) -> dict[str, Any]:
         "cores": [50],
         "memory_mib": 64,
         "ports": [{"container_port": 8080}],
-        "stop_grace_s": 2.0,
+        "stop_grace_s": STOP_GRACE_S,
         **runs,
     }
 

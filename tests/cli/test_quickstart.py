@@ -34,6 +34,7 @@ class Place:
         self.data_dir = self.home / "data"
         self.env = {**os.environ, "XDG_RUNTIME_DIR": str(path), "TERM": "xterm"}
         self.env.pop("DOCKER_HOST", None)
+        self.children: list[subprocess.Popen[str]] = []
 
     def run(self, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -46,9 +47,11 @@ class Place:
         )
 
     def spawn(self, *argv: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env
         )
+        self.children.append(child)
+        return child
 
     def ask(self, path: str) -> Any:
         return request(self.data_dir / "roheletd.sock", "GET", path, timeout_s=5)
@@ -104,6 +107,9 @@ def where(tmp_path: Path) -> Iterator[Place]:
     need("mosquitto")
     found = Place(tmp_path)
     yield found
+    for child in found.children:
+        child.kill()
+        child.communicate()
     if found.home.exists():
         found.run(*PROGRAM, "--stop")
     assert found.traces() == []
