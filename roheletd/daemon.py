@@ -36,7 +36,7 @@ from roheletd.loops.runner import Runner
 from roheletd.messages import Challenge, Opener, Sealer, Topics
 from roheletd.startup import Found, find
 from roheletd.systemd import notify, watchdog_interval_s
-from roheletd.telemetry import InstanceUse, Telemetry
+from roheletd.telemetry import Telemetry
 
 logger = logging.getLogger("roheletd")
 
@@ -184,9 +184,6 @@ class Daemon:
             return self._found.broker.why
         return self._found.keeper.reason if self._found.keeper else ""
 
-    def _uses(self) -> tuple[InstanceUse, ...]:
-        return self._runner.uses() if self._runner is not None else ()
-
     def _make_announcer(self) -> Announcer:
         return Announcer(
             node=self._found.node,
@@ -238,6 +235,7 @@ class Daemon:
             log=self._elector,
             clock=self._clock,
             challenge=lambda: self._challenge.nonce,
+            own_instances=self._runner.instances if self._runner else tuple,
         )
 
     def _make_inbox(self) -> Inbox:
@@ -274,7 +272,7 @@ class Daemon:
             soft=self._soft,
             membership=self._membership,
             clock=self._clock,
-            uses=self._uses,
+            uses=self._runner.uses if self._runner else tuple,
             measured=self._measured,
         )
 

@@ -76,7 +76,10 @@ class GpuUse(Struct, frozen=True, kw_only=True):
 
 
 class InstanceUse(Struct, frozen=True, kw_only=True):
-    """One running instance of ours, as its node sees it; null where the engine cannot tell."""
+    """One instance of ours, as its node sees it; null where the engine cannot tell.
+
+    `refused_ports` are host ports it was to have, of which something that is not ours holds one.
+    """
 
     instance: str
     state: str
@@ -84,6 +87,7 @@ class InstanceUse(Struct, frozen=True, kw_only=True):
     memory_mib: int | None = None
     restarts: int = 0
     reason: str = ""
+    refused_ports: tuple[int, ...] = ()
 
 
 class Telemetry(Struct, frozen=True, kw_only=True):

@@ -60,7 +60,7 @@ BUILTINS_THAT_DO = {"__import__", "compile", "eval", "exec", "input", "open", "p
 
 FUNCTION_LINES_MAX = 70
 PURE_FILE_LINES_MAX = 400
-LOOP_FILE_LINES_MAX = 165
+LOOP_FILE_LINES_MAX = 180
 
 
 class Module(NamedTuple):
@@ -221,7 +221,7 @@ def test_functions_and_files_stay_short() -> None:
         ("engines/a", "import numpy", "roheletd/engines/a.py imports numpy, which has no owner"),
         ("cli/a", "def f():\n" + "    x = 1\n" * 70, "a.py: f has 71 lines, more than 70"),
         ("model", "\n" * 401, "roheletd/model.py has 401 lines, more than 400"),
-        ("loops/a", "\n" * 166, "roheletd/loops/a.py has 166 lines, more than 165"),
+        ("loops/a", "\n" * 181, "roheletd/loops/a.py has 181 lines, more than 180"),
     ],
 )
 def test_each_rule_fails_with_a_sentence(path: str, source: str, fault: str) -> None:

@@ -6,21 +6,61 @@ daemon or a compile job that nobody requested, and its load must be seen.
 
 from collections.abc import Iterable, Mapping
 
+from msgspec.structs import replace
+
 from roheletd.allocation.snapshot import ForeignLoad
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.model import Placement
 from roheletd.telemetry import InstanceUse, Telemetry
 
+AVOID_PORT_S = 300.0
+"""Longer than the sensor of listening ports takes to see one; each try is an entry on flash."""
+
 
 def foreign_loads(soft: SoftState, state: ClusterState) -> dict[str, ForeignLoad]:
     """Per node that has reported: cores, memory and ports that are used, but not by us."""
-    return {
+    loads = {
         node: foreign_load(
             report, soft.usual_millicores.get(node, {}), state.placements_on(node).values()
         )
         for node, report in soft.telemetry.items()
     }
+    return {
+        node: replace(load, ports=load.ports | soft.refused_ports.get(node, {}).keys())
+        for node, load in loads.items()
+    }
+
+
+def displaced(soft: SoftState, state: ClusterState) -> dict[str, tuple[int, ...]]:
+    """Placed instances that cannot have the host ports chosen for them, with those ports.
+
+    A port that the service itself requires is not among them: no other one would do.
+    """
+    found = {}
+    for node, report in soft.telemetry.items():
+        for use in report.instances:
+            at = state.placements.get(use.instance)
+            if at is not None and at.node == node and use.refused_ports:
+                found[use.instance] = tuple(_chosen(state, at).intersection(use.refused_ports))
+    return {instance: ports for instance, ports in found.items() if ports}
+
+
+def _chosen(state: ClusterState, at: Placement) -> set[int]:
+    wanted = state.services[at.service].service.ports
+    required = {port.host_port for port in wanted if port.host_port and port.required}
+    return {binding.host_port for binding in at.ports} - required
+
+
+def avoid(soft: SoftState, state: ClusterState, now_s: float) -> frozenset[str]:
+    """Remember the ports that were refused for a while; the instances that need other ones."""
+    for node, until_s in soft.refused_ports.items():
+        soft.refused_ports[node] = {port: at_s for port, at_s in until_s.items() if at_s > now_s}
+    instances = displaced(soft, state)
+    for instance, ports in instances.items():
+        remembered = soft.refused_ports.setdefault(state.placements[instance].node, {})
+        remembered.update(dict.fromkeys(ports, now_s + AVOID_PORT_S))
+    return frozenset(instances)
 
 
 def foreign_load(

@@ -36,10 +36,14 @@ class Schedule(Struct, frozen=True, kw_only=True):
 
 
 class View(Struct, frozen=True, kw_only=True):
-    """The soft half of what the leader knows: who is alive, what is used by others."""
+    """The soft half of what the leader knows: who is alive, what is used by others.
+
+    `displaced` names instances that cannot stay as they are placed.
+    """
 
     liveness: Mapping[str, Liveness]
     foreign: Mapping[str, ForeignLoad]
+    displaced: frozenset[str] = frozenset()
 
 
 def snapshot(state: ClusterState, view: View, profile: Profile) -> Snapshot:
@@ -55,7 +59,7 @@ def schedule(state: ClusterState, view: View, profile: Profile, rng: Random) -> 
     kept: list[Placement] = []
     missing: list[tuple[Definition, list[int]]] = []
     for definition in sorted(state.services.values(), key=lambda known: known.created_at):
-        stay, slots = _wanted(state, definition)
+        stay, slots = _wanted(state, definition, view.displaced)
         kept += stay
         missing.append((definition, slots))
     free = _take(state, view, profile, kept)
@@ -70,13 +74,19 @@ def schedule(state: ClusterState, view: View, profile: Profile, rng: Random) -> 
     )
 
 
-def _wanted(state: ClusterState, known: Definition) -> tuple[list[Placement], list[int]]:
+def _wanted(
+    state: ClusterState, known: Definition, displaced: frozenset[str]
+) -> tuple[list[Placement], list[int]]:
     """The placements of a service that stay, and the slots that need a (new) one.
 
     With too many replicas the worst placed go first, by the score they were placed with.
     """
     name = known.service.name
-    current = [at for at in state.placements_of(name) if at.revision == known.revision]
+    current = [
+        at
+        for at in state.placements_of(name)
+        if at.revision == known.revision and at.instance not in displaced
+    ]
     current.sort(key=lambda at: (-at.score, slot(at.instance)))
     stay = current[: known.service.replicas]
     used = {slot(at.instance) for at in stay}

@@ -98,6 +98,7 @@ class Operations:
         log: Log,
         clock: Clock,
         challenge: Callable[[], str],
+        own_instances: Callable[[], tuple[InstanceUse, ...]],
     ) -> None:
         self._node = node
         self._cluster = cluster
@@ -110,6 +111,7 @@ class Operations:
         self._log = log
         self._clock = clock
         self._challenge = challenge
+        self._own_instances = own_instances
         self._started_s = clock.now_s()
 
     async def status(self, _request: views.Nothing, _id: str) -> views.Status:
@@ -290,10 +292,13 @@ class Operations:
     def _uses(self) -> dict[str, InstanceUse]:
         """The newest word on each instance, from the node where it is placed."""
         placements = self._state.placements
+        reported = {node: it.instances for node, it in self._soft.telemetry.items()}
+        # A report of our own may be a second old, and we know better.
+        reported[self._node] = self._own_instances()
         return {
             use.instance: use
-            for node, report in self._soft.telemetry.items()
-            for use in report.instances
+            for node, uses in reported.items()
+            for use in uses
             if use.instance in placements and placements[use.instance].node == node
         }
 

@@ -6,6 +6,7 @@ Sync and without I/O. The runner tells what the engine said and what it did; thi
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from roheletd.cluster.reconcile import (
     Action,
@@ -35,6 +36,14 @@ class Happening(Struct, frozen=True):
     reason: str = ""
 
 
+class _Use(Struct, frozen=True):
+    cpu_millicores: int | None
+    memory_mib: int | None
+
+
+_UNKNOWN = _Use(None, None)
+
+
 def instance_of(action: Action) -> str:
     return action.spec.instance if isinstance(action, Run) else action.instance
 
@@ -61,6 +70,7 @@ class Instances:
         self._busy: set[str] = set()
         self._busy_when_asked: set[str] = set()
         self._measured: dict[str, tuple[float, Usage]] = {}
+        self._uses: dict[str, _Use] = {}
 
     def about_to_list(self) -> None:
         """The engine is asked now: its answer says nothing of what is being worked on."""
@@ -86,12 +96,16 @@ class Instances:
         self._busy |= {instance_of(action) for action in plan.actions}
         return plan, tuple(happenings)
 
-    def refused(self, action: Action, reason: str, *, now_s: float, retry: bool) -> None:
+    def refused(
+        self, action: Action, reason: str, *, now_s: float, retry: bool, ports: tuple[int, ...] = ()
+    ) -> None:
+        """The engine said no; `ports` if it was for host ports that something else may hold."""
         # A removal that failed is remembered by its container: nothing may be placed any more.
         is_removal = isinstance(action, Remove)
         key = action.container_id if isinstance(action, Remove) else instance_of(action)
         history = self._histories.get(key) or History(digest="")
-        self._histories[key] = failed(history, reason, now_s=now_s, retry=retry or is_removal)
+        after = failed(history, reason, now_s=now_s, retry=retry or is_removal)
+        self._histories[key] = replace(after, refused_ports=ports)
 
     def done(self, action: Action, now_s: float) -> tuple[Happening, ...]:
         """The engine did as it was told."""
@@ -110,23 +124,33 @@ class Instances:
         """The engine was lost, and every action on it with it."""
         self._busy.clear()
 
-    def uses(
-        self, placed: Iterable[str], usage: Mapping[str, Usage], now_s: float
-    ) -> tuple[InstanceUse, ...]:
-        """State and use of what is placed; `usage` is by container id."""
-        return tuple(self._use(name, usage, now_s) for name in sorted(placed))
+    def measure(self, usage: Mapping[str, Usage], now_s: float) -> None:
+        """Take in what the engine counted, by container id; called once per report."""
+        self._uses = {
+            name: _Use(self._millicores(name, found, now_s), found.memory_mib)
+            for name, container in self._containers.items()
+            if (found := usage.get(container.id)) is not None
+        }
+        self._measured = {name: kept for name, kept in self._measured.items() if name in self._uses}
 
-    def _use(self, name: str, usage: Mapping[str, Usage], now_s: float) -> InstanceUse:
-        container = self._containers.get(name)
+    def now(self, placed: Iterable[str]) -> tuple[InstanceUse, ...]:
+        """What is placed, in the state it is in at this moment, with its use as last measured."""
+        return tuple(self._now(name) for name in sorted(placed))
+
+    def _now(self, name: str) -> InstanceUse:
         history = self._histories.get(name) or History(digest="")
-        now = usage.get(container.id) if container else None
+        container = self._containers.get(name)
+        if container is not None and container.digest != history.digest:
+            container = None  # a copy of an older definition, about to be replaced
+        use = self._uses.get(name, _UNKNOWN) if container is not None else _UNKNOWN
         return InstanceUse(
             instance=name,
             state=state_of(container, history, busy=name in self._busy),
-            cpu_millicores=self._millicores(name, now, now_s),
-            memory_mib=now.memory_mib if now else None,
+            cpu_millicores=use.cpu_millicores,
+            memory_mib=use.memory_mib,
             restarts=history.restarts,
             reason=history.reason,
+            refused_ports=history.refused_ports,
         )
 
     def _history(self, name: str, digest: str) -> History:
@@ -140,11 +164,9 @@ class Instances:
             return before
         return observed(before, container, now_s)
 
-    def _millicores(self, name: str, now: Usage | None, now_s: float) -> int | None:
-        """Use since the last call; unknown at the first one and after a restart."""
-        before = self._measured.pop(name, None)
-        if now is None:
-            return None
+    def _millicores(self, name: str, now: Usage, now_s: float) -> int | None:
+        """Use since the last measurement; unknown at the first one and after a restart."""
+        before = self._measured.get(name)
         self._measured[name] = (now_s, now)
         if before is None or now.cpu_s < before[1].cpu_s or now_s <= before[0]:
             return None

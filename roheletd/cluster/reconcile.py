@@ -79,6 +79,7 @@ class History(Struct, frozen=True, kw_only=True):
     running_since_s: float = 0.0
     retry_at_s: float = 0.0
     reason: str = ""
+    refused_ports: tuple[int, ...] = ()
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -157,7 +158,7 @@ def backoff_s(failures: int) -> float:
 
 def started(history: History, now_s: float) -> History:
     """`history` after the engine has said that a run began, however short that run may be."""
-    return replace(history, running=True, running_since_s=now_s, reason="")
+    return replace(history, running=True, running_since_s=now_s, reason="", refused_ports=())
 
 
 def observed(history: History, container: Container | None, now_s: float) -> History:

@@ -51,6 +51,11 @@ class SoftState:
         """Per node: use per core, smoothed over some seconds, so that one spike decides nothing."""
         self.waiting: dict[str, str] = {}
         """Service to the reason why some of its replicas have no place; the leader's view."""
+        self.refused_ports: dict[str, dict[int, float]] = {}
+        """Per node: host ports that something else was found to hold, and until when to avoid them.
+
+        A port sensor sees only what listens now, and says so some seconds later.
+        """
         self.notices: dict[str, str] = {}
         """Part of the daemon to what is wrong with it, where it goes on all the same."""
         self.dropped_messages: dict[str, int] = {}

@@ -9,7 +9,16 @@ from roheletd.cluster.reconcile import Container, InstanceSpec, Usage
 from roheletd.errors import RoheletError
 from roheletd.model import EngineKind
 
-__all__ = ["Container", "Engine", "EngineError", "EngineInfo", "InstanceSpec", "Limit", "Usage"]
+__all__ = [
+    "Container",
+    "Engine",
+    "EngineError",
+    "EngineInfo",
+    "InstanceSpec",
+    "Limit",
+    "PortTaken",
+    "Usage",
+]
 
 
 class EngineError(RoheletError):
@@ -21,6 +30,19 @@ class EngineError(RoheletError):
     def __init__(self, reason: str, *, retry: bool = True) -> None:
         super().__init__(reason)
         self.retry = retry
+
+
+class PortTaken(EngineError):  # noqa: N818 - what happened
+    """Something that is not ours holds a host port of the instance: one of `ports`."""
+
+    def __init__(self, ports: tuple[int, ...]) -> None:
+        which = f"port {ports[0]}" if len(ports) == 1 else f"one of the ports {_listed(ports)}"
+        super().__init__(f"{which} of this node is in use by another program")
+        self.ports = ports
+
+
+def _listed(ports: tuple[int, ...]) -> str:
+    return ", ".join(map(str, sorted(ports)))
 
 
 Limit = Literal["cores", "quota", "memory"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from roheletd.cluster.reconcile import Container, InstanceSpec
-from roheletd.engines import EngineError, EngineInfo, Limit, Usage, docker_api
+from roheletd.engines import EngineError, EngineInfo, Limit, PortTaken, Usage, docker_api
 from roheletd.engines.cgroup import CgroupMeter, meter
 from roheletd.engines.discovery import find_socket
 from roheletd.engines.docker_api import NOT_FOUND, Json, Refusal
@@ -263,9 +263,9 @@ class DockerEngine:
             async with self._asking("start", work_s=_WORK_S):
                 await container.start()
         except Refusal as refusal:
-            port = docker_api.taken_port(refusal.message, spec)
-            if port:
-                raise EngineError(port) from None
+            ports = docker_api.taken_ports(refusal.message, spec)
+            if ports:
+                raise PortTaken(ports) from None
             raise
 
     async def _verify(self, container: "DockerContainer", asked: Json) -> None:

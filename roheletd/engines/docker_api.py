@@ -228,14 +228,13 @@ def exit_reason(inspected: Json, last_line: str) -> str:
     return f"ended with exit code {code}{said}"
 
 
-def taken_port(message: str, spec: InstanceSpec) -> str:
-    """Which host port is in use, if that is what the message says; empty if it is not."""
+def taken_ports(message: str, spec: InstanceSpec) -> tuple[int, ...]:
+    """Which host ports may be in use, if that is what the message says; empty if it is not."""
     if "already allocated" not in message and "address already in use" not in message:
-        return ""
-    ports = {str(port.host_port) for port in spec.ports}
-    named = next((port for port in re.findall(r":(\d+)", message) if port in ports), None)
-    which = f"port {named}" if named else f"one of the ports {', '.join(sorted(ports))}"
-    return f"{which} of this node is in use by another program"
+        return ()
+    ports = tuple(port.host_port for port in spec.ports)
+    named = {int(found) for found in re.findall(r":(\d{1,5})\b", message)}
+    return tuple(port for port in ports if port in named) or ports
 
 
 def is_name_taken(refusal: Refusal) -> bool:

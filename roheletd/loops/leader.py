@@ -5,7 +5,7 @@ import logging
 from random import Random
 from uuid import uuid4
 
-from roheletd.allocation.foreign import foreign_loads
+from roheletd.allocation.foreign import avoid, displaced, foreign_loads
 from roheletd.allocation.schedule import Schedule, View, schedule
 from roheletd.allocation.snapshot import Profile
 from roheletd.api.operations import Log, UnknownOutcome
@@ -55,8 +55,9 @@ class Leader:
         self._wake.set()
 
     def measured(self) -> None:
-        """New telemetry came in: what waits may fit now."""
-        if self._soft.waiting and self._clock.now_s() - self._last_pass_s >= RETRY_WAITING_S:
+        """New telemetry came in: what waits may fit now, what was placed may have to move."""
+        reason = self._soft.waiting or displaced(self._soft, self._state)
+        if reason and self._clock.now_s() - self._last_pass_s >= RETRY_WAITING_S:
             self._wake.set()
 
     async def run(self) -> None:
@@ -77,7 +78,9 @@ class Leader:
         liveness = {
             name: self._membership.liveness(name, now_s) for name in self._state.registrations
         }
-        view = View(liveness=liveness, foreign=foreign_loads(self._soft, self._state))
+        moving = avoid(self._soft, self._state, now_s)
+        foreign = foreign_loads(self._soft, self._state)
+        view = View(liveness=liveness, foreign=foreign, displaced=moving)
         found = schedule(self._state, view, self._profile, self._rng)
         self._tell_waiting(found)
         if not found.is_empty:

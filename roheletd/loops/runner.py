@@ -19,7 +19,7 @@ from roheletd.cluster.instances import Happening, Instances, instance_of, specif
 from roheletd.cluster.reconcile import Action, Plan, Remove, Run, Start
 from roheletd.cluster.soft import EngineLink, SoftState
 from roheletd.cluster.state import ClusterState
-from roheletd.engines import Engine, EngineError, EngineInfo
+from roheletd.engines import Engine, EngineError, EngineInfo, PortTaken
 from roheletd.errors import Unavailable
 from roheletd.telemetry import InstanceUse
 
@@ -64,10 +64,14 @@ class Runner:
         self._wake.set()
 
     def uses(self) -> tuple[InstanceUse, ...]:
-        """State and use of every instance placed here; called once per report."""
+        """Every instance placed here, with its use as of now; called once per report."""
         usage = self._engine.usage() if self._soft.engine.reachable else {}
-        placed = self._state.placements_on(self._node)
-        return self._instances.uses(placed, usage, self._clock.now_s())
+        self._instances.measure(usage, self._clock.now_s())
+        return self.instances()
+
+    def instances(self) -> tuple[InstanceUse, ...]:
+        """Every instance placed here, with its use as of the last report."""
+        return self._instances.now(self._state.placements_on(self._node))
 
     async def run(self) -> None:
         failures = 0
@@ -137,12 +141,16 @@ class Runner:
                 await self._carry_out(action)
             self._tell(*self._instances.done(action, self._clock.now_s()))
         except EngineError as error:
-            self._tell(Happening("engine refused", instance_of(action), str(error)))
-            now_s = self._clock.now_s()
-            self._instances.refused(action, str(error), now_s=now_s, retry=error.retry)
+            self._refused(action, error)
         finally:
             self._instances.finished(action)
             self._wake.set()
+
+    def _refused(self, action: Action, error: EngineError) -> None:
+        self._tell(Happening("engine refused", instance_of(action), str(error)))
+        ports = error.ports if isinstance(error, PortTaken) else ()
+        now_s = self._clock.now_s()
+        self._instances.refused(action, str(error), now_s=now_s, retry=error.retry, ports=ports)
 
     async def _carry_out(self, action: Action) -> None:
         match action:

@@ -1,8 +1,11 @@
 """What is measured and is not ours."""
 
-from roheletd.allocation.foreign import foreign_load
-from roheletd.model import Placement, PortBinding
+from roheletd.allocation.foreign import AVOID_PORT_S, avoid, displaced, foreign_load, foreign_loads
+from roheletd.cluster.commands import Place
+from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
+from roheletd.model import Placement, Port, PortBinding
 from roheletd.telemetry import InstanceUse, MemoryUse, Telemetry
+from tests.builders import Driver, a_service, with_services
 
 
 def report(**more: object) -> Telemetry:
@@ -42,3 +45,39 @@ def test_an_instance_whose_use_is_unknown_takes_nothing_off() -> None:
     )
     assert load.cores_millicores == {0: 500}
     assert load.memory_mib == 400
+
+
+def refused(*, port: Port) -> tuple[Driver, SoftState]:
+    """A service whose instance was given port 20000, which its engine could not have."""
+    cluster = with_services(a_service(ports=(port,)))
+    binding = PortBinding(container_port=80, host_port=20000)
+    at = Placement(instance="web.1", service="web", node="pi", revision=2, ports=(binding,))
+    cluster.apply(Place(placements=(at,)))
+    soft = SoftState(broker=BrokerLink(mode="none"), engine=EngineLink(kind="docker"))
+    use = InstanceUse(instance="web.1", state="waiting", refused_ports=(20000,))
+    soft.telemetry["pi"] = report(instances=(use,))
+    return cluster, soft
+
+
+def test_an_instance_whose_chosen_port_is_held_by_another_is_displaced_and_the_port_avoided() -> (
+    None
+):
+    cluster, soft = refused(port=Port(container_port=80))
+    assert displaced(soft, cluster.state) == {"web.1": (20000,)}
+    assert avoid(soft, cluster.state, 100.0) == {"web.1"}
+    assert 20000 in foreign_loads(soft, cluster.state)["pi"].ports
+
+
+def test_a_port_is_avoided_for_a_while_only() -> None:
+    cluster, soft = refused(port=Port(container_port=80))
+    avoid(soft, cluster.state, 100.0)
+    soft.telemetry["pi"] = report()
+    avoid(soft, cluster.state, 100.0 + AVOID_PORT_S - 1)
+    assert 20000 in foreign_loads(soft, cluster.state)["pi"].ports
+    avoid(soft, cluster.state, 100.0 + AVOID_PORT_S)
+    assert 20000 not in foreign_loads(soft, cluster.state)["pi"].ports
+
+
+def test_an_instance_that_requires_its_port_stays_and_waits_for_it() -> None:
+    cluster, soft = refused(port=Port(container_port=80, host_port=20000))
+    assert displaced(soft, cluster.state) == {}

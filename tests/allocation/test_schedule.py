@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from roheletd.allocation.schedule import Schedule, View, schedule, snapshot
-from roheletd.allocation.snapshot import Profile
+from roheletd.allocation.snapshot import ForeignLoad, Profile
 from roheletd.cluster.commands import AddNodes, AddServices, RemoveNode, RemoveService
 from roheletd.model import Port, Service
 from tests.builders import Driver, a_node, a_service, with_services
@@ -97,6 +97,17 @@ def test_what_a_removed_service_held_is_free_again() -> None:
     cluster.apply(RemoveService(name="web"))
     run_pass(cluster)
     assert count(cluster, "next") == 1
+
+
+def test_a_displaced_instance_is_placed_anew_in_one_entry() -> None:
+    cluster = with_services(a_service(ports=(Port(container_port=80),)))
+    run_pass(cluster)
+    foreign = {"pi": ForeignLoad(ports=frozenset({20_000}))}
+    view = View(liveness={"pi": "alive"}, foreign=foreign, displaced=frozenset({"web.1"}))
+    found = schedule(cluster.state, view, PROFILE, Random(1))
+    cluster.apply(found.place)
+    assert cluster.state.placements["web.1"].ports[0].host_port == 20_001
+    assert found.place.released == ()
 
 
 def test_replicas_on_one_node_get_ports_of_their_own() -> None:

@@ -29,6 +29,9 @@ from roheletd.testing import ManualClock, MemoryLog
 TOKEN = "f" * 64
 
 
+RUNNING = InstanceUse(instance="web.0", state="running", cpu_millicores=125, memory_mib=32)
+
+
 class World:
     """A node `pi` with a service `web`, of which one of two replicas is placed and runs."""
 
@@ -54,6 +57,7 @@ class World:
             log=self.log,
             clock=self.clock,
             challenge=lambda: "c0ffee",
+            own_instances=lambda: (RUNNING,),
         )
         self._populate()
 
@@ -87,9 +91,7 @@ class World:
             ),
             throttled=("under-voltage",),
             gpus=(GpuUse(id="gpu0", model="GV11B", used_percent=25.0, shares_memory=True),),
-            instances=(
-                InstanceUse(instance="web.0", state="running", cpu_millicores=125, memory_mib=32),
-            ),
+            instances=(RUNNING,),
             sick={"disk": "statvfs: no such file"},
         )
         self.soft.waiting["web"] = "no node of 2 fits (memory: 2)"

@@ -111,10 +111,20 @@ def test_use_is_the_difference_of_two_readings_and_unknown_at_first() -> None:
     first = {"id-web.1": Usage(cpu_s=5.0, memory_mib=40)}
     later = {"id-web.1": Usage(cpu_s=5.5, memory_mib=41)}
     restarted = {"id-web.1": Usage(cpu_s=0.1, memory_mib=9)}
-    seen = [
-        world.instances.uses(["web.1"], usage, at_s)[0]
-        for usage, at_s in ((first, 0.0), (later, 2.0), (restarted, 3.0), ({}, 4.0))
-    ]
+    seen = []
+    for usage, at_s in ((first, 0.0), (later, 2.0), (restarted, 3.0), ({}, 4.0)):
+        world.instances.measure(usage, at_s)
+        seen += world.instances.now(["web.1"])
     assert [use.cpu_millicores for use in seen] == [None, 250, None, None]
     assert [use.memory_mib for use in seen] == [40, 41, 9, None]
     assert {use.state for use in seen} == {"running"}
+
+
+def test_a_copy_of_an_older_definition_is_not_shown_as_the_new_one_running() -> None:
+    world = World()
+    world.step("web.1")
+    world.containers["web.1"] = copy("web.1", digest="old")
+    desired = {"web.1": spec("web.1")}
+    world.instances.next_plan(desired, world.containers.values(), 101.0)
+    (use,) = world.instances.now(["web.1"])
+    assert use.state == "starting"

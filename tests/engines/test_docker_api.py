@@ -2,7 +2,7 @@
 
 import pytest
 
-from roheletd.engines import docker_api
+from roheletd.engines import PortTaken, docker_api
 from roheletd.engines.docker_api import Refusal
 from roheletd.model import Gpu, PortBinding
 from tests.engines.conftest import make_spec
@@ -61,9 +61,10 @@ def test_gpu_that_was_dropped_without_a_word_is_found():
         ("no such container", ""),
     ],
 )
-def test_taken_port_is_read_from_the_message(message: str, expected: str):
+def test_taken_ports_are_read_from_the_message(message: str, expected: str):
     ports = tuple(PortBinding(container_port=port - 8000, host_port=port) for port in (8081, 8082))
-    assert docker_api.taken_port(message, make_spec("c", ports=ports)) == expected
+    found = docker_api.taken_ports(message, make_spec("c", ports=ports))
+    assert (str(PortTaken(found)) if found else "") == expected
 
 
 def test_refusal_keeps_what_the_engine_said():

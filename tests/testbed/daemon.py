@@ -34,6 +34,8 @@ class RealDaemon:
             "broker": {"port": self.broker_port},
             "engine": {"kind": "none"},
             "api": {"port": self.api_port},
+            # What else this machine is doing must not decide a test.
+            "allocation": {"foreign_cpu_max": 0.0},
             "data_dir": str(self.data_dir),
         }
         for section, keys in config.items():
