@@ -24,7 +24,6 @@ SOCKET_NAME = "roheletd.sock"
 
 _OK = range(200, 300)
 _UNAUTHORIZED = 401
-_FORBIDDEN = 403
 _HINTS = {
     errno.ENOENT: "is not there: start the daemon (`systemctl start roheletd` or `roheletd run`), "
     "or name its directory with --data-dir or ROHELETD_DATA_DIR",
@@ -130,6 +129,8 @@ class Client:
         else:
             hint = _HINTS.get(error.errno or 0, "") if self.address.path else ""
             reason = hint or f"cannot be reached: {error.strerror or error}"
+        if isinstance(error, FileNotFoundError):
+            reason += _quickstart_hint()
         begun = not isinstance(error, FileNotFoundError | ConnectionRefusedError | PermissionError)
         if change and begun:
             reason += "; the change may or may not have been made, asking again is safe"
@@ -169,6 +170,15 @@ def token_of(address: Address, *, token_file: str | None, data_dir: str | None) 
         if token_file is None:
             return ""
         raise InvalidInput(token_file, f"expected a readable token: {error}") from None
+
+
+def _quickstart_hint() -> str:
+    from roheletd.cli.home import place  # noqa: PLC0415 - loads msgspec, for a hint
+
+    beside = place() / "data"
+    if not (beside / SOCKET_NAME).exists():
+        return ""
+    return f"; a quickstart of yours is running: --data-dir {beside}"
 
 
 def quoted(name: str) -> str:
@@ -268,6 +278,6 @@ def _problem(status: int, body: object, address: Address) -> RoheletError:
     kind, reason, field = (str(body.get(key, "")) for key in ("error", "reason", "field"))
     if field:
         reason = f"{field}: {reason}"
-    if status in (_UNAUTHORIZED, _FORBIDDEN):
-        reason += " (token: --token-file, ROHELETD_TOKEN or <data-dir>/api.token)"
+    if status == _UNAUTHORIZED:
+        reason += " (--token-file or ROHELETD_TOKEN)"
     return Problem(kind or str(status), reason)

@@ -3,14 +3,11 @@
 import argparse
 import json
 import os
-import platform
-from pathlib import Path
+import sys
 from typing import TYPE_CHECKING
 
 from roheletd import __version__
-from roheletd.cli.files import document
 from roheletd.cli.options import Command
-from roheletd.cli.parser import build
 from roheletd.cli.terminal import write_lines, write_yaml
 
 if TYPE_CHECKING:
@@ -20,6 +17,8 @@ if TYPE_CHECKING:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
     from roheletd import daemon
 
     config = _config(args.config)
@@ -37,9 +36,9 @@ def _sample(_args: argparse.Namespace) -> int:
 def _version(args: argparse.Namespace) -> int:
     facts = {
         "version": __version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "system": platform.system(),
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "machine": os.uname().machine,
+        "system": os.uname().sysname,
     }
     if args.output == "json":
         write_lines([json.dumps(facts)])
@@ -77,6 +76,7 @@ def _write_config(config: "Config", output: str) -> None:
 
 
 def _config(path: str | None) -> "Config":
+    from roheletd.cli.files import document
     from roheletd.config import parse
 
     return parse(None if path is None else document(path))
@@ -84,6 +84,8 @@ def _config(path: str | None) -> "Config":
 
 def _completion(args: argparse.Namespace) -> int:
     import shtab
+
+    from roheletd.cli.parser import build
 
     parser = build()
     _complete_files(parser, shtab.FILE, shtab.DIRECTORY)

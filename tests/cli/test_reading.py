@@ -73,9 +73,9 @@ def test_options_work_before_and_after_the_command(daemon: FakeDaemon, roheletd:
 def test_status_loads_nothing_that_it_does_not_need(daemon: FakeDaemon, tmp_path: Path) -> None:
     daemon.answers["GET /status"] = samples.STATUS
     script = (
-        "import sys; from roheletd.cli import main; "
+        "import sys; before = set(sys.modules); from roheletd.cli import main; "
         f"assert main(['status', '--data-dir', {str(tmp_path)!r}]) == 0; "
-        "print(*sys.modules, file=sys.stderr)"
+        "print(*sys.modules.keys() - before, file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
@@ -114,7 +114,7 @@ def test_a_name_with_strange_characters_stays_one_segment(
         (400, views.Problem(error="invalid", reason="expected int", field="$.a"), "$.a: expected"),
         (409, views.Problem(error="refused", reason="the node is alive"), "the node is alive"),
         (503, views.Problem(error="unavailable", reason="the disk is full"), "the disk is full"),
-        (403, views.Problem(error="forbidden", reason="no token"), "--token-file"),
+        (401, views.Problem(error="forbidden", reason="no token"), "--token-file"),
     ],
 )
 def test_what_the_daemon_refuses_is_exit_1_with_its_reason(
@@ -133,6 +133,15 @@ def test_no_socket_is_exit_3_and_says_what_to_do(roheletd: Run, tmp_path: Path) 
     assert str(tmp_path / "roheletd.sock") in done.stderr
     assert "systemctl start roheletd" in done.stderr
     assert "--data-dir" in done.stderr
+
+
+def test_a_quickstart_that_runs_is_pointed_at(roheletd: Run, tmp_path: Path) -> None:
+    data_dir = tmp_path / "roheletd-quickstart" / "data"
+    data_dir.mkdir(parents=True)
+    (data_dir / "roheletd.sock").touch()
+    done = roheletd("status", "--data-dir", "/nowhere", XDG_RUNTIME_DIR=str(tmp_path))
+    assert done.returncode == 3
+    assert f"a quickstart of yours is running: --data-dir {data_dir}" in done.stderr
 
 
 def test_a_socket_that_nobody_serves_is_told_from_one_that_is_not_there(
