@@ -226,7 +226,7 @@ def _add_sign(commands: Commands, name: str) -> None:
         examples=(
             "roheletd sign add-services --conf services.yaml > message",
             'roheletd sign remove-service --json \'{"name": "detector"}\' \\',
-            "  | mosquitto_pub -t rohe/edge/command -s",
+            '  | mosquitto_pub -p 9471 -u rohe -P "$PASSWORD" -t rohe/edge/command -s',
         ),
     )
     parser.add_argument("verb", metavar="COMMAND", help="add-services, remove-node, status, ...")
