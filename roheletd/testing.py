@@ -7,7 +7,7 @@ leaves out the waiting.
 import asyncio
 import itertools
 import selectors
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from roheletd.cluster import commands
 from roheletd.cluster.commands import AnyCommand, Outcome, Proposal
 from roheletd.cluster.reconcile import Container, InstanceSpec, Usage
 from roheletd.cluster.state import ClusterState
-from roheletd.engines import EngineError, EngineInfo
+from roheletd.engines import EngineError, EngineInfo, PortTaken
 from roheletd.errors import Unavailable
 
 
@@ -160,7 +160,7 @@ class MemoryEngine:
         self.opened = 0
         self.closed = False
         self._absent = ""
-        self._refusals: dict[str, tuple[str, bool]] = {}
+        self._refusals: dict[str, Callable[[], EngineError]] = {}
         self._changed = asyncio.Event()
         self._numbers = itertools.count(1)
 
@@ -177,7 +177,11 @@ class MemoryEngine:
 
     def refuse(self, what: str, reason: str, *, retry: bool = True) -> None:
         """Answer requests about an instance, or `list`, with a refusal until `allow`."""
-        self._refusals[what] = reason, retry
+        self._refusals[what] = lambda: EngineError(reason, retry=retry)
+
+    def refuse_ports(self, instance: str, *ports: int) -> None:
+        """Another program holds one of `ports`, until `allow`."""
+        self._refusals[instance] = lambda: PortTaken(ports)
 
     def allow(self, what: str) -> None:
         del self._refusals[what]
@@ -277,5 +281,5 @@ class MemoryEngine:
 
     def _must_allow(self, what: str) -> None:
         if what in self._refusals:
-            reason, retry = self._refusals[what]
-            raise EngineError(reason, retry=retry)
+            error = self._refusals[what]()
+            raise error

@@ -111,8 +111,7 @@ class Runner:
             actions.create_task(self._watch(), name="engine changes")
             while True:
                 self._wake.clear()
-                plan = await self._plan()
-                self._answers(info)
+                plan = await self._plan(info)
                 for action in plan.actions:
                     actions.create_task(self._act(action), name=instance_of(action))
                 await self._wait(plan.look_again_s)
@@ -127,9 +126,10 @@ class Runner:
             async with asyncio.timeout(timeout_s):
                 await self._wake.wait()
 
-    async def _plan(self) -> Plan:
+    async def _plan(self, info: EngineInfo) -> Plan:
         self._instances.about_to_list()
         containers = await self._engine.list()
+        self._answers(info)
         desired = specifications(self._state, cluster=self._cluster, node=self._node)
         plan, happenings = self._instances.next_plan(desired, containers, self._clock.now_s())
         self._tell(*happenings)

@@ -150,6 +150,8 @@ async def test_what_an_earlier_daemon_left_is_adopted_or_removed() -> None:
         await settled()
         assert second.engine.asked == ["remove web.2"]
         assert second.states() == {"web.1": "running"}
+        kinds = [event.kind for event in second.events.after(0)]
+        assert kinds == ["engine answers", "running", "stopping"]
 
 
 @in_virtual_time
@@ -221,6 +223,21 @@ async def test_what_can_never_work_is_tried_once_until_it_is_changed() -> None:
         stage.define(a_service(image="web:2"))
         stage.place(1)
         await settled()
+        assert stage.states() == {"web.1": "running"}
+
+
+@in_virtual_time
+async def test_ports_that_another_program_holds_are_reported_until_the_instance_runs() -> None:
+    stage = Stage()
+    stage.engine.refuse_ports("web.1", 8080)
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        assert stage.use().refused_ports == (8080,)
+        assert stage.use().reason == "port 8080 of this node is in use by another program"
+        stage.engine.allow("web.1")
+        await asyncio.sleep(2)
+        assert stage.use().refused_ports == ()
         assert stage.states() == {"web.1": "running"}
 
 
