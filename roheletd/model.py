@@ -12,12 +12,27 @@ MILLICORES_PER_CORE = 1000
 
 # `$(?!\n)` and not `$` alone, which Python also matches before a trailing newline.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$(?!\n)"
+# A NUL ends a string in every engine's and every kernel's eyes, wherever it stands.
+TEXT_PATTERN = r"^[^\x00]*$(?!\n)"
+ENV_NAME_PATTERN = r"^[^=\x00]+$(?!\n)"
+MEANINGS = {
+    NAME_PATTERN: "a name of letters, digits, '_' and '-', 1 to 63 characters",
+    TEXT_PATTERN: "text without a NUL character",
+    ENV_NAME_PATTERN: "a name without '=' and NUL, 1 to 256 characters",
+}
+"""What each pattern asks for, in words, for whoever sent something else."""
 
-Name = Annotated[
-    str,
-    Meta(pattern=NAME_PATTERN, description="letters, digits, '_' and '-', 1 to 63 characters"),
+Name = Annotated[str, Meta(pattern=NAME_PATTERN, description=MEANINGS[NAME_PATTERN])]
+Text = Annotated[
+    str, Meta(pattern=TEXT_PATTERN, max_length=4096, description=MEANINGS[TEXT_PATTERN])
 ]
-Text = Annotated[str, Meta(max_length=4096)]
+EnvName = Annotated[
+    str,
+    Meta(pattern=ENV_NAME_PATTERN, max_length=256, description=MEANINGS[ENV_NAME_PATTERN]),
+]
+EnvValue = Annotated[
+    str, Meta(pattern=TEXT_PATTERN, max_length=131_000, description=MEANINGS[TEXT_PATTERN])
+]
 Millicores = Annotated[int, Meta(ge=0, le=10_000_000)]
 Mebibytes = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
@@ -54,7 +69,7 @@ class Service(Value, frozen=True):
     command: Annotated[
         tuple[Text, ...], Meta(max_length=256, description="replaces the image's own command")
     ] = ()
-    env: Annotated[dict[str, str], Meta(max_length=1024)] = {}
+    env: Annotated[dict[EnvName, EnvValue], Meta(max_length=1024)] = {}
     replicas: Annotated[int, Meta(ge=0, le=10_000)] = 1
     cpu_millicores: Annotated[
         Millicores, Meta(description="0: the sum of `cores`; both 0: no CPU is promised")
@@ -74,7 +89,7 @@ class Service(Value, frozen=True):
     gpu_memory_mib: Mebibytes = 0
     sensitivity: Annotated[int, Meta(ge=0, le=3, description="0 none, 1 CPU, 2 memory, 3 both")] = 0
     ports: Annotated[tuple[Port, ...], Meta(max_length=256)] = ()
-    labels: Annotated[dict[str, str], Meta(max_length=256)] = {}
+    labels: Annotated[dict[Text, Text], Meta(max_length=256)] = {}
     strategy: Annotated[
         StrategyName | None, Meta(description="null: the cluster's configured strategy")
     ] = None
@@ -114,7 +129,7 @@ class Node(Value, frozen=True):
     capacity: Capacity
     arch: str = ""
     engine: EngineKind = "none"
-    labels: Annotated[dict[str, str], Meta(max_length=256)] = {}
+    labels: Annotated[dict[Text, Text], Meta(max_length=256)] = {}
     mac_address: str = ""
     frequency_ghz: Annotated[float, Meta(ge=0, le=100)] = 0.0
     source: Literal["declared", "measured"] = "measured"
@@ -149,6 +164,25 @@ class Placement(Value, frozen=True):
     score: float = 0.0
     terms: dict[str, float] = {}
     placed_at: int = 0
+
+
+def contradiction(service: Service) -> tuple[str, str] | None:
+    """The field of a service that no node could ever satisfy, and what would have been right."""
+    containers, hosts = set(), set()
+    for position, port in enumerate(service.ports):
+        container, host = (port.container_port, port.protocol), (port.host_port, port.protocol)
+        if container in containers:
+            return f"ports[{position}].container_port", f"expected each port once, got {container}"
+        if port.host_port and port.required and host in hosts:
+            return f"ports[{position}].host_port", f"expected each host port once, got {host}"
+        containers.add(container)
+        hosts.add(host)
+    return None
+
+
+def accelerators(service: Service) -> dict[str, int]:
+    """Kind to percent of what is really asked for: none of something is nothing."""
+    return {kind: percent for kind, percent in service.accelerators.items() if percent}
 
 
 def demand(service: Service) -> tuple[int, ...]:

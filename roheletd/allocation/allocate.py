@@ -12,7 +12,7 @@ from roheletd.allocation.cores import assign_cores, assign_gpus, assign_ports
 from roheletd.allocation.filters import FILTERS, port_choices
 from roheletd.allocation.scores import SCORES, total
 from roheletd.allocation.snapshot import FreeNode, Profile, Snapshot, cpu_need
-from roheletd.model import Placement, Port, Service, StrategyName, demand
+from roheletd.model import Placement, Port, Service, StrategyName, accelerators, demand
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ def select(feasible: list[Verdict], strategy: StrategyName, rng: Random) -> Verd
 
 def _placement(free: FreeNode, service: Service, verdict: Verdict, profile: Profile) -> Placement:
     cores = assign_cores(free.cores, demand(service))
-    gpus = assign_gpus(free.gpus, service.accelerators, service.gpu_memory_mib)
+    gpus = assign_gpus(free.gpus, accelerators(service), service.gpu_memory_mib)
     ports = assign_ports(free.ports, service.ports, port_choices(profile))
     assert cores is not None, "the filter `cores` let it through"
     assert gpus is not None, "the filter `gpu` let it through"
@@ -106,7 +106,7 @@ def _placement(free: FreeNode, service: Service, verdict: Verdict, profile: Prof
         cpu_millicores=cpu_need(service),
         memory_mib=service.memory_mib,
         vms_mib=service.vms_mib,
-        gpu_memory_mib=service.gpu_memory_mib if service.accelerators else 0,
+        gpu_memory_mib=service.gpu_memory_mib if accelerators(service) else 0,
         score=verdict.score,
         terms=verdict.terms,
     )

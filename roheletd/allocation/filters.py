@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from roheletd.allocation.cores import assign_cores, assign_gpus, assign_ports
 from roheletd.allocation.snapshot import FreeNode, Profile, cpu_need
-from roheletd.model import Port, Service, demand
+from roheletd.model import Port, Service, accelerators, demand
 
 Filter = Callable[[FreeNode, Service, Profile], str | None]
 
@@ -50,7 +50,7 @@ def cores(free: FreeNode, service: Service, _profile: Profile) -> str | None:
 
 
 def memory(free: FreeNode, service: Service, _profile: Profile) -> str | None:
-    shared = any(item.gpu.shares_memory for item in free.gpus) and service.accelerators
+    shared = any(item.gpu.shares_memory for item in free.gpus) and accelerators(service)
     need = service.memory_mib + (service.gpu_memory_mib if shared else 0)
     if need > free.memory_mib and need:
         return f"needs {need} MiB of memory, {max(0, free.memory_mib)} are free"
@@ -60,11 +60,12 @@ def memory(free: FreeNode, service: Service, _profile: Profile) -> str | None:
 
 
 def gpu(free: FreeNode, service: Service, _profile: Profile) -> str | None:
-    if not service.accelerators:
+    asked = accelerators(service)
+    if not asked:
         return None
-    if assign_gpus(free.gpus, service.accelerators, service.gpu_memory_mib) is not None:
+    if assign_gpus(free.gpus, asked, service.gpu_memory_mib) is not None:
         return None
-    wanted = ", ".join(f"{percent} % of a {kind}" for kind, percent in service.accelerators.items())
+    wanted = ", ".join(f"{percent} % of a {kind}" for kind, percent in asked.items())
     if service.gpu_memory_mib:
         wanted += f" with {service.gpu_memory_mib} MiB"
     have = ", ".join(

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from roheletd.api import views
 from roheletd.api.access import Forbidden, Unauthorized, check_origin, check_token
@@ -160,11 +161,17 @@ def refusal(error: RoheletError) -> Answer:
 def problem_answer(
     problem: views.Problem, status: int | None = None, headers: Mapping[str, str] = {}
 ) -> Answer:
+    repeated = replace(problem, reason=_encodable(problem.reason), field=_encodable(problem.field))
     return Answer(
         status=_STATUS[problem.error] if status is None else status,
-        body=_line(problem),
+        body=_line(repeated),
         headers=headers,
     )
+
+
+def _encodable(text: str) -> str:
+    """What a refusal repeats may hold bytes of the request line that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _answer_of(result: views.Response | Page) -> Answer:

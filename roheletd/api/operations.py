@@ -32,7 +32,7 @@ from roheletd.cluster.membership import Membership
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState, slot
 from roheletd.errors import InvalidInput, Refused, RoheletError, Unavailable
-from roheletd.model import Placement
+from roheletd.model import Placement, contradiction
 from roheletd.rohe import nodes_from, services_from
 from roheletd.telemetry import InstanceUse
 
@@ -225,6 +225,9 @@ class Operations:
     async def add_services(self, request: views.ServicesToAdd, command_id: str) -> views.Changes:
         """Define services, or redefine those that exist: all of them or none."""
         _refuse_twins([service.name for service in request.services], "$.services")
+        for position, service in enumerate(request.services):
+            if (wrong := contradiction(service)) is not None:
+                raise InvalidInput(f"$.services[{position}].{wrong[0]}", wrong[1])
         return await self._commit(AddServices(services=request.services), command_id)
 
     async def add_nodes(self, request: views.NodesToAdd, command_id: str) -> views.Changes:

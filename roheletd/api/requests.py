@@ -9,12 +9,19 @@ from msgspec import Struct
 
 from roheletd.documents import load_json
 from roheletd.errors import InvalidInput
+from roheletd.model import MEANINGS
 
 PARAMETERS_MAX = 16
 BODY = "body"
 
 _UNKNOWN = "Object contains unknown field `"
 _MISSING = "Object missing required field `"
+
+# What msgspec says of a pattern is for programmers.
+_IN_WORDS = {
+    f"Expected `str` matching regex {pattern!r}": f"expected {meaning}"
+    for pattern, meaning in MEANINGS.items()
+}
 
 T = TypeVar("T")
 
@@ -81,4 +88,4 @@ def _field_and_reason(message: str) -> tuple[str, str]:
     for start, meaning in ((_UNKNOWN, "unknown field"), (_MISSING, "this field is required")):
         if reason.startswith(start):
             return f"{place}.{reason.removeprefix(start).rstrip('`')}", meaning
-    return place, reason
+    return place, _IN_WORDS.get(reason, reason[:1].lower() + reason[1:])

@@ -226,6 +226,8 @@ class ProcessEngine:
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
             raise EngineError(f"cannot start {spec.command[0]} on this node: {reason}") from error
+        except ValueError as error:  # what no kernel takes: a NUL, text that has no bytes
+            raise EngineError(f"cannot start {spec.command[0]!r}: {error}", retry=False) from error
 
     def _on_end(self, copy: _Copy) -> None:
         asyncio.get_running_loop().remove_reader(copy.pidfd)

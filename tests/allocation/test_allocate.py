@@ -97,6 +97,10 @@ def test_an_empty_accelerator_map_asks_for_none() -> None:
     assert place(a_service(accelerators={}), a_node()).gpus == {}
 
 
+def test_none_of_an_accelerator_asks_for_none() -> None:
+    assert place(a_service(accelerators={"gpu": 0}), a_node()).gpus == {}
+
+
 def gpu_node(*gpus: Gpu, memory_mib: int = 4096) -> Node:
     return a_node(capacity=Capacity(cores={0: 1000}, memory_mib=memory_mib, gpus=gpus))
 

@@ -647,3 +647,46 @@ async def test_a_port_that_other_machines_reach_shows_services_only_with_the_tok
             assert answer.status == 200
     finally:
         await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "expected"),
+    [
+        ({"name": "a b"}, "$.services[0].name", "expected a name of letters, digits"),
+        ({"env": {"A=B": "x"}}, "key in $.services[0].env", "expected a name without '='"),
+        ({"replicas": "3"}, "$.services[0].replicas", "expected `int`, got `str`"),
+        (
+            {
+                "ports": [
+                    {"container_port": 80, "host_port": 80},
+                    {"container_port": 81, "host_port": 80},
+                ]
+            },
+            "$.services[0].ports[1].host_port",
+            "expected each host port once",
+        ),
+        (
+            {"ports": [{"container_port": 80}, {"container_port": 80}]},
+            "$.services[0].ports[1].container_port",
+            "expected each port once",
+        ),
+    ],
+)
+async def test_what_can_never_run_is_refused_in_words(
+    server: ApiServer,
+    local: aiohttp.ClientSession,
+    change: dict[str, Any],
+    field: str,
+    expected: str,
+) -> None:
+    body = {"services": [{**WEB, **change}]}
+    async with local.post("/api/v1/services", json=body) as answer:
+        problem = await answer.json()
+    assert answer.status == 400
+    assert problem["field"] == field
+    assert problem["reason"].startswith(expected)
+
+
+async def test_a_path_that_is_no_text_is_refused_and_repeated_readably(server: ApiServer) -> None:
+    answer = await raw(server.port, b"GET /api/v1/\xff HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert b" 404 " in answer.splitlines()[0] or b" 400 " in answer.splitlines()[0]

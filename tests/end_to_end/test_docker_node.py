@@ -9,6 +9,7 @@ import pytest
 from tests.end_to_end.conftest import containers
 from tests.testbed.daemon import RealDaemon
 from tests.testbed.engines import BUSYBOX, RealEngine
+from tests.testbed.unix_http import request
 
 pytestmark = [pytest.mark.docker, pytest.mark.mosquitto, pytest.mark.root]
 
@@ -232,3 +233,25 @@ def test_labels_name_the_owner_in_the_engine(on_docker: RealDaemon, dockerd: Rea
     labels = dockerd.inspect("web.1.n1.test")["Config"]["Labels"]
     assert labels["rohe.cluster"] == "test"
     assert labels["rohe.instance"] == "web.1"
+
+
+def test_a_port_that_is_taken_behind_the_sensors_back_is_replaced_by_another(
+    on_docker: RealDaemon, dockerd: RealEngine
+) -> None:
+    """A container that nobody listens in yet holds its port in the engine alone."""
+    on_docker.start()
+    first = on_docker.config.get("allocation", {}).get("port_min", 20_000)
+    sensed = set(on_docker.get("/api/v1/telemetry")["telemetry"][0]["taken_ports"])
+    free = next(port for port in range(first, first + 100) if port not in sensed)
+    body = {"80/tcp": [{"HostPort": str(free)}]}
+    dockerd.create(
+        "squatter",
+        {"Image": BUSYBOX, "HostConfig": {"PortBindings": body}, "ExposedPorts": {"80/tcp": {}}},
+    )
+    request(dockerd.socket, "POST", "/containers/squatter/start")
+    try:
+        submit(on_docker, web(replicas=1))
+        (instance,) = on_docker.running(1)
+        assert instance["ports"][0]["host_port"] != free
+    finally:
+        request(dockerd.socket, "DELETE", "/containers/squatter?force=1")
