@@ -99,6 +99,22 @@ check() {
     say "   ($(($(date +%s) - began)) s)"
 }
 
+# In a plain chroot "/" is no mount point, and container engines want it to be one. Everything goes
+# on in a bind mount of it, then, which is gone at the end.
+need_mounted_root() {
+    [ "$(id -u)" = 0 ] && [ -r /proc/self/mountinfo ] &&
+        ! grep -q '^[^ ]* [^ ]* [^ ]* [^ ]* / ' /proc/self/mountinfo
+}
+if need_mounted_root; then
+    trap 'umount --recursive --lazy /mnt' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    mount --rbind / /mnt
+    mount --make-rprivate /mnt
+    chroot /mnt sh "$root/packaging/test.sh" "$@"
+    exit
+fi
+
 cd "$root"
 require_python
 provide_packages
