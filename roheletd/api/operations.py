@@ -317,9 +317,6 @@ class Operations:
             found.append(f"no broker: {self._soft.broker.reason}; telemetry stays on this node")
         if not self._soft.engine.reachable:
             found.append(f"the engine does not answer: {self._soft.engine.reason}")
-        if self._soft.engine.unenforced:
-            limits = " and ".join(self._soft.engine.unenforced)
-            found.append(f"the engine cannot enforce limits of {limits} on this machine")
         found += [f"{part}: {notice}" for part, notice in self._soft.notices.items()]
         report = self._soft.telemetry.get(self._node)
         if report is not None:

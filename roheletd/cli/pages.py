@@ -290,15 +290,17 @@ def broker(link: Value) -> str:
 def engine(link: Value) -> str:
     if link["kind"] == "none":
         return "none: this node runs no instances"
+    limits = " and ".join(link.get("unenforced", ()))
+    without = f" ({limits} not enforced)" if limits else ""
     if link["kind"] == "process" and link["reachable"]:
-        return str(link.get("address", "")) or "local processes"
+        return (str(link.get("address", "")) or "local processes") + without
     name = " ".join(
         part for part in (link.get("name") or link["kind"], link.get("version")) if part
     )
     address = link.get("address", "")
     where = f" at {address}" if address else ""
     return (
-        f"{name}{where}"
+        f"{name}{where}{without}"
         if link["reachable"]
         else f"{name}{where} does not answer: {link['reason']}"
     )

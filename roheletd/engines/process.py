@@ -363,7 +363,11 @@ async def _ends(copy: _Copy, number: signal.Signals, within_s: float) -> bool:
 
 def _cut(path: Path) -> None:
     """Keep the end of a log that has grown too long; a line written meanwhile may be lost."""
-    if path.stat().st_size <= _LOG_BYTES_MAX:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:  # deleted behind our back; the process writes on, to nobody
+        return
+    if size <= _LOG_BYTES_MAX:
         return
     with path.open("r+b") as log:
         log.seek(-_LOG_BYTES_KEPT, os.SEEK_END)
