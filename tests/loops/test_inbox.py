@@ -10,8 +10,6 @@ import pytest
 
 from roheletd.loops.inbox import COMMANDS_MAX
 from roheletd.messages import PAYLOAD_BYTES_MAX
-from roheletd.model import Service
-from tests.builders import a_service
 from tests.loops.mqtt_door import OTHER_KEY, TOPICS, MqttDoor, sealed_text
 from tests.loops.stage import in_virtual_time, running, settled
 
@@ -249,11 +247,11 @@ async def test_a_flood_is_counted_and_the_rest_is_answered() -> None:
 @in_virtual_time
 async def test_an_answer_that_is_too_large_for_a_message_is_refused_and_says_where_to_ask() -> None:
     async with serving(MqttDoor()) as door:
-        for number in range(4):
-            large: Service = a_service(f"s{number}", env={"TEXT": "x" * (PAYLOAD_BYTES_MAX // 3)})
-            body = {"id": f"a{number}", "command": "add-services"}
-            service = {"name": large.name, "image": large.image, "env": large.env}
-            door.receive(door.command({**body, "services": [service]}))
+        long = ["x" * 4000] * 100
+        for number in range(3):
+            service = {"name": f"s{number}", "image": "web:1", "command": long}
+            body = {"id": f"a{number}", "command": "add-services", "services": [service]}
+            door.receive(door.command(body))
         await settled()
         assert all(reply["ok"] for reply in door.new_replies())
         reply = await answered(door, command="services")
