@@ -21,6 +21,8 @@ def alive(free: FreeNode, _service: Service, _profile: Profile) -> str | None:
 
 
 def engine(free: FreeNode, service: Service, _profile: Profile) -> str | None:
+    if free.node.source == "declared":
+        return None  # a person's file does not say; the node itself will
     match free.node.engine:
         case "none":
             return "runs no instances (no engine)"

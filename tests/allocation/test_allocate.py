@@ -196,6 +196,10 @@ def test_what_the_engine_of_a_node_cannot_run_is_refused_with_the_reason() -> No
     assert "no engine" in refusals(image_only, a_node(engine="none"))["engine"]
 
 
+def test_the_engine_of_a_node_that_was_only_declared_is_not_guessed_at() -> None:
+    assert place(a_service(), a_node(engine="none", source="declared")).node == "pi"
+
+
 def three(strategy: str) -> str:
     """The chosen one of a full, a half-full and an empty node."""
     nodes = (a_node("a-half"), a_node("b-empty"), a_node("c-full"))
