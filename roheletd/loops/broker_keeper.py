@@ -40,20 +40,27 @@ class BrokerKeeper:
 
     async def run(self) -> None:
         try:
-            await self._start()
-            await self._broker.run()
+            await self._keep()
         finally:
             await self._broker.close()
+
+    async def _keep(self) -> None:
+        while True:
+            await self._start()
+            try:
+                await self._broker.run()
+            except OSError as error:  # its program is gone, or there is no memory for it
+                self._complain(error)
+            else:
+                return
 
     async def _start(self) -> None:
         attempt = 0
         while True:
             try:
                 await self._broker.start()
-            except Unavailable as error:
-                if str(error) != self.reason:
-                    logger.warning("%s", error)
-                self.reason = str(error)
+            except (Unavailable, OSError) as error:
+                self._complain(error)
             else:
                 self.reason = ""
                 self.tried.set()
@@ -62,3 +69,9 @@ class BrokerKeeper:
             # A port that somebody holds is not free again in a tenth of a second.
             await asyncio.sleep(pause_s(attempt, refused=True, rng=self._rng))
             attempt += 1
+
+    def _complain(self, error: Unavailable | OSError) -> None:
+        reason = f"{error}" if isinstance(error, Unavailable) else f"no broker of our own: {error}"
+        if reason != self.reason:
+            logger.warning("%s", reason)
+        self.reason = reason

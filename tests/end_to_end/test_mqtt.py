@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from roheletd.messages import LeaderNotice, NodeStatus, Opened, Opener, RecentBoots, Sealer
 from roheletd.telemetry import Telemetry
-from tests.broker.brokers import Mosquitto
+from tests.broker.brokers import MOSQUITTO_PATH, Mosquitto
 from tests.end_to_end.mqtt_client import Ear, Heard, Login, ear, publish
 from tests.testbed.daemon import RealDaemon, daemon
 from tests.testbed.requirements import absent, need
@@ -232,6 +233,21 @@ def test_a_broker_of_our_own_that_is_killed_is_started_again_with_all_that_was_r
     assert children(managed.pid, "mosquitto") != [broker]
     retained_are_there(login(managed))
     still_measures(managed)
+
+
+def test_a_mosquitto_that_is_uninstalled_and_killed_ends_nothing_else(tmp_path: Path) -> None:
+    need("mosquitto")
+    program = tmp_path / "mosquitto"
+    shutil.copy(shutil.which("mosquitto", path=MOSQUITTO_PATH) or "", program)
+    with daemon(broker={"mode": "managed"}) as node:
+        node.launch(env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+        node.until(node.answers)
+        linked(node)
+        (broker,) = children(node.pid, "mosquitto")
+        program.unlink()
+        os.kill(broker, signal.SIGKILL)
+        unlinked(node, f"No such file or directory: '{program}'")
+        still_measures(node)
 
 
 def children(pid: int, name: str) -> list[int]:

@@ -24,6 +24,7 @@ class OwnBroker:
         self.started_s: list[float] = []
         self.runs = False
         self.closed = False
+        self.death = asyncio.Event()
 
     async def start(self) -> None:
         self.started_s.append(asyncio.get_running_loop().time())
@@ -32,7 +33,10 @@ class OwnBroker:
 
     async def run(self) -> None:
         self.runs = True
-        await asyncio.Event().wait()
+        await self.death.wait()
+        self.runs = False
+        self.death.clear()
+        raise FileNotFoundError(2, "No such file or directory", "mosquitto")
 
     async def close(self) -> None:
         self.closed = True
@@ -92,6 +96,23 @@ async def test_another_reason_is_told_as_well(caplog: pytest.LogCaptureFixture) 
         broker.obstacle = "mosquitto ended with 3"
         await asyncio.sleep(60)
     assert caplog.messages == [TAKEN, "mosquitto ended with 3"]
+
+
+@in_virtual_time
+async def test_one_whose_program_is_gone_when_it_dies_is_started_when_that_is_back() -> None:
+    broker = OwnBroker()
+    keeper = BrokerKeeper(broker, rng=Random(1))
+    async with running(keeper) as (task,):
+        await settled()
+        broker.obstacle = "mosquitto was not found"
+        broker.death.set()
+        await asyncio.sleep(600)
+        assert not task.done()
+        assert keeper.reason == "mosquitto was not found"
+        broker.obstacle = ""
+        await asyncio.sleep(30)
+        assert broker.runs
+        assert keeper.reason == ""
 
 
 @in_virtual_time
