@@ -35,7 +35,7 @@ from roheletd.loops.reporter import Beat, Reporter
 from roheletd.loops.runner import Runner
 from roheletd.messages import Challenge, Opener, Sealer, Topics
 from roheletd.startup import Found, find
-from roheletd.systemd import notify, watchdog_interval_s
+from roheletd.systemd import notify, watchdog
 from roheletd.telemetry import Telemetry
 
 logger = logging.getLogger("roheletd")
@@ -65,7 +65,7 @@ def main(config: Config, data_dir: Path) -> int:
         # The world's fault: a sentence for people. A bug of ours goes on up, with its traceback.
         failures = _leaves(group)
     for failure in failures:
-        logger.error("%s", failure)
+        logger.error("%s", "; ".join([str(failure), *getattr(failure, "__notes__", ())]))
     return 1 if failures else 0
 
 
@@ -120,7 +120,9 @@ class Daemon:
             self._soft.notices["api"] = self._api.failure
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(item.run(), name=item.name) for item in self._loops()]
+                running = [
+                    tasks.create_task(_named(item), name=item.name) for item in self._loops()
+                ]
                 running.append(tasks.create_task(self._link(), name=self._session.name))
                 self._leader.wake()
                 notify("READY=1")
@@ -182,7 +184,7 @@ class Daemon:
     def _why_no_link(self) -> str:
         if self._found.broker.mode == "none":
             return self._found.broker.why
-        return self._found.keeper.reason if self._found.keeper else ""
+        return self._found.keeper.trouble if self._found.keeper else ""
 
     def _make_announcer(self) -> Announcer:
         return Announcer(
@@ -258,15 +260,16 @@ class Daemon:
         )
 
     def _make_reporter(self) -> Reporter:
-        watchdog_s = watchdog_interval_s()
         beats: list[Callable[[], None]] = [self._session.tick, self._refresh_link]
-        if watchdog_s is not None:
-            beats.append(lambda: notify("WATCHDOG=1"))
+        dog = watchdog()
+        if dog is not None:
+            beats.append(lambda: dog.beat(self._clock.now_s()))
         interval_s = self._config.telemetry.interval_s
+        beat_s = dog.interval_s if dog else interval_s
         return Reporter(
             node=self._found.node,
             labels=self._config.node.labels,
-            beat=Beat(report_s=interval_s, beat_s=watchdog_s or interval_s, also=tuple(beats)),
+            beat=Beat(report_s=interval_s, beat_s=beat_s, also=tuple(beats)),
             collectors=self._found.collectors,
             log=self._elector,
             soft=self._soft,
@@ -275,6 +278,15 @@ class Daemon:
             uses=self._runner.uses if self._runner else tuple,
             measured=self._measured,
         )
+
+
+async def _named(loop: Loop) -> None:
+    """Run a loop; what ends it says which one it was."""
+    try:
+        await loop.run()
+    except Exception as error:
+        error.add_note(f"so the loop `{loop.name}` ended, and the daemon with it")
+        raise
 
 
 def _loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:

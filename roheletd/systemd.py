@@ -1,5 +1,6 @@
 """What the service manager wants to hear, by the protocol of sd_notify(3); silent without one."""
 
+import math
 import os
 import socket
 
@@ -21,10 +22,23 @@ def notify(state: str) -> None:
             return
 
 
-def watchdog_interval_s() -> float | None:
-    """How often the manager wants a sign of life: half of what $WATCHDOG_USEC allows."""
+class Watchdog:
+    """Tells the manager that we live, as often as $WATCHDOG_USEC asks for and not at each beat."""
+
+    def __init__(self, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self._due_s = -math.inf
+
+    def beat(self, now_s: float) -> None:
+        if now_s >= self._due_s:
+            self._due_s = now_s + self.interval_s
+            notify("WATCHDOG=1")
+
+
+def watchdog() -> Watchdog | None:
+    """Half of the time that the manager allows between two signs of life; None: it wants none."""
     usec = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID", "")
-    if not usec.isdigit() or (pid and pid != str(os.getpid())):
+    if not usec.isdigit() or usec == "0" or (pid and pid != str(os.getpid())):
         return None
-    return int(usec) / 2_000_000 or None
+    return Watchdog(int(usec) / 2_000_000)

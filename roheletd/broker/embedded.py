@@ -25,6 +25,7 @@ class EmbeddedBroker:
 
     def __init__(self, *, listen: str, port: int, username: str, password: str) -> None:
         self.url = url_of(listen, port)
+        self.reason = ""
         self._listen = listen
         self._port = port
         self._credentials = {"username": username, "password": password}

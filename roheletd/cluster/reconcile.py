@@ -153,7 +153,8 @@ def specification(
 def backoff_s(failures: int) -> float:
     """The first failure is repaired at once; then 1 s, doubling to a minute."""
     assert failures > 0
-    return 0.0 if failures == 1 else min(BACKOFF_S_MAX, 2.0 ** (failures - 2))
+    # The exponent is bounded as well: an instance may fail for months.
+    return 0.0 if failures == 1 else min(BACKOFF_S_MAX, 2.0 ** min(failures - 2, 10))
 
 
 def started(history: History, now_s: float) -> History:

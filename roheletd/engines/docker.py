@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import math
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ class DockerEngine:
         self._unenforced: tuple[Limit, ...] = ()
         self._init = True
         self._meters: dict[str, CgroupMeter] = {}
+        self._died: set[str] = set()
 
     async def open(self) -> EngineInfo:
         from aiodocker import Docker  # noqa: PLC0415 - 16 MB, for nodes with an engine only
@@ -135,7 +137,9 @@ class DockerEngine:
         filters = json.dumps(docker_api.ours(self._cluster, self._node))
         async with self._asking("list") as client:
             listed = await client.containers.list(all=True, filters=filters)
-        self._forget_meters_except({container.id for container in listed})
+        ids = {container.id for container in listed}
+        self._forget_meters_except(ids)
+        self._died &= ids
         found = [await self._described(container) for container in listed]
         return [container for container in found if container is not None]
 
@@ -148,13 +152,26 @@ class DockerEngine:
         try:
             if seen.state == "exited":
                 return await self._ended(seen, listed)
-            if seen.state == "running" and seen.id not in self._meters:
-                async with self._asking("inspect"):
-                    self._measure(await listed.show())
+            if seen.state == "running" and (seen.id in self._died or seen.id not in self._meters):
+                return await self._verified(seen, listed)
         except Refusal as refusal:
             if refusal.status == NOT_FOUND:
                 return None
             raise
+        return seen
+
+    async def _verified(self, seen: Container, listed: "DockerContainer") -> Container:
+        """A running container, or one that has ended though the list does not say so yet.
+
+        dockerd tells of a death before its list shows it, by as long as its clean-up takes. An
+        inspection waits for that clean-up, and nothing else would tell again.
+        """
+        self._died.discard(seen.id)
+        async with self._asking("inspect"):
+            inspected = await listed.show()
+        if not inspected["State"]["Running"]:
+            return await self._ended(replace(seen, state="exited"), listed)
+        self._measure(inspected)
         return seen
 
     async def _ended(self, seen: Container, listed: "DockerContainer") -> Container:
@@ -314,11 +331,14 @@ class DockerEngine:
         filters |= {"type": ["container"], "event": _EVENTS}
         async with self._asking("events") as client:
             stream = await client.session.get(
-                _url(client, "events"), params={"filters": json.dumps(filters)}
+                _url(client, "events"),
+                # dockerd answers before it listens: what happens in between it has to repeat.
+                params={"filters": json.dumps(filters), "since": str(int(time.time()) - 1)},
             )
         with contextlib.closing(stream):
             yield None
-            while await self._next_event(stream):
+            while line := await self._next_event(stream):
+                self._heed(line)
                 yield None
         raise Unavailable(f"{self._name} closed its event stream")
 
@@ -326,9 +346,15 @@ class DockerEngine:
         from aiohttp import ClientError  # noqa: PLC0415
 
         try:
+            return await stream.content.readline()
+        except ValueError:  # longer than any line should be: its many labels
             return await stream.content.readany()
         except (ClientError, OSError) as error:
             raise Unavailable(f"{self._name} is gone (events): {error}") from error
+
+    def _heed(self, event: bytes) -> None:
+        """Remember whom an event says to be dead; one that cannot be read may speak of anybody."""
+        self._died |= docker_api.died(event, set(self._meters))
 
     async def pull_image(self, image: str) -> None:
         """Fetch an image; given up once there is no progress for `pull_stall_s`."""

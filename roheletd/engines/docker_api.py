@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, Literal, Protocol
 
 import msgspec
+from msgspec import Struct
 
 from roheletd.cluster.reconcile import Container, InstanceSpec
 from roheletd.engines import EngineError, Limit, port_variables
@@ -235,6 +236,20 @@ def taken_ports(message: str, spec: InstanceSpec) -> tuple[int, ...]:
     ports = tuple(port.host_port for port in spec.ports)
     named = {int(found) for found in re.findall(r":(\d{1,5})\b", message)}
     return tuple(port for port in ports if port in named) or ports
+
+
+class _Event(Struct, frozen=True):
+    id: str
+    status: str
+
+
+def died(event: bytes, known: set[str]) -> set[str]:
+    """Whose end one line of the event stream tells: all that are `known` where it says nothing."""
+    try:
+        told = msgspec.json.decode(event, type=_Event)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return known
+    return {told.id} if told.status in {"die", "died"} else set()
 
 
 def is_name_taken(refusal: Refusal) -> bool:

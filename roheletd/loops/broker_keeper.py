@@ -12,10 +12,14 @@ logger = logging.getLogger(__name__)
 
 
 class OwnBroker(Protocol):
-    """A broker that this daemon starts; `run` starts it again when it dies."""
+    """A broker that this daemon starts; `run` starts it again when it dies.
+
+    `reason` says why it does not run, and is empty while it does.
+    """
 
     url: str
     mqtt5: bool
+    reason: str
 
     async def start(self) -> None: ...
 
@@ -37,6 +41,11 @@ class BrokerKeeper:
         self.tried = asyncio.Event()
         self._broker = broker
         self._rng = rng
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no broker now; empty while there is one."""
+        return self.reason or self._broker.reason
 
     async def run(self) -> None:
         try:

@@ -109,7 +109,8 @@ class Reporter:
         )
         self._sample = sample
         self._soft.telemetry[self._node] = telemetry
-        if telemetry.cpu is not None:
+        # What came of a few milliseconds, as at the start, says nothing about what is usual.
+        if telemetry.cpu is not None and telemetry.interval_s >= self._beat.report_s / 2:
             self._soft.usual_millicores[self._node] = smoothed(
                 self._soft.usual_millicores.get(self._node, {}),
                 telemetry.cpu.used_millicores,

@@ -53,7 +53,7 @@ def submitted(engine: RealEngine, node: RealDaemon, number: int) -> float:
     }
     begun_s = time.perf_counter()
     node.post("/api/v1/services", {"services": [service]})
-    name = f"s{number}.1.n1.test"
+    name = node.container(f"s{number}.1")
     while not _runs(engine, name):
         pass
     elapsed_s = time.perf_counter() - begun_s

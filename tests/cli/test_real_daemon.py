@@ -106,7 +106,7 @@ def test_a_signed_command_takes_the_road_of_mqtt(node: RealDaemon, web: Path) ->
     assert signed.returncode == 0, signed.stderr
     password = (node.data_dir / "broker.password").read_text().strip()
     login = ["-h", "127.0.0.1", "-p", str(node.broker_port), "-u", "rohe", "-P", password]
-    publish = ["mosquitto_pub", *login, "-t", "rohe/test/command", "-s"]
+    publish = ["mosquitto_pub", *login, "-t", f"rohe/{node.cluster}/command", "-s"]
     subprocess.run(publish, input=signed.stdout.encode(), check=True, timeout=30)
     node.until(lambda: not node.get("/api/v1/services")["services"])
     subprocess.run(publish, input=signed.stdout.encode(), check=True, timeout=30)

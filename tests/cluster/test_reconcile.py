@@ -128,6 +128,10 @@ def test_the_first_failure_is_repaired_at_once_and_the_wait_doubles_to_a_minute(
     assert [backoff_s(n) for n in range(1, 10)] == [0, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
+def test_an_instance_may_fail_for_months() -> None:
+    assert backoff_s(100_000) == 60
+
+
 def test_an_end_is_counted_once_however_often_it_is_seen() -> None:
     history = observed(History(digest="d"), copy(), 0.0)
     ended = copy(state="exited", reason="exit code 3")

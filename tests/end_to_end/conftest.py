@@ -23,16 +23,9 @@ def on_docker(dockerd: RealEngine) -> Iterator[RealDaemon]:
         node.until(lambda: not containers(dockerd))
 
 
-@pytest.fixture
-def on_processes() -> Iterator[RealDaemon]:
-    """Managed mosquitto and no container engine."""
-    with daemon(broker={"mode": "managed"}, engine={"kind": "process"}) as node:
-        yield node
-
-
 def containers(engine: RealEngine) -> dict[str, str]:
-    """Name to id of every container that belongs to the test cluster, running or not."""
+    """Name to id of every container of a node of the tests, running or not."""
 
-    label = '{"label":["rohe.cluster=test"]}'
+    label = '{"label":["rohe.node=n1"]}'
     found = request(engine.socket, "GET", f"/containers/json?all=1&filters={label}")
     return {item["Names"][0].strip("/"): item["Id"] for item in found}

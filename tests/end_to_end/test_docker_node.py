@@ -43,7 +43,7 @@ def test_a_submitted_service_runs_pinned_limited_and_answers(
     for item in (first, second):
         (core,) = item["cores"]
         assert item["cores"] == {core: 200}
-        host = dockerd.inspect(f"{item['instance']}.n1.test")["HostConfig"]
+        host = dockerd.inspect(on_docker.container(item["instance"]))["HostConfig"]
         assert host["CpusetCpus"] == core
         assert host["CpuQuota"] / host["CpuPeriod"] == pytest.approx(0.2)
         assert host["Memory"] == 32 << 20
@@ -118,7 +118,7 @@ def test_a_changed_definition_replaces_the_containers(
     assert submit(on_docker, web(env={"COLOUR": "blue"})) == {"web": "updated"}
     on_docker.until(lambda: not before & set(containers(dockerd).values()))
     on_docker.running(2)
-    environment = dockerd.inspect("web.1.n1.test")["Config"]["Env"]
+    environment = dockerd.inspect(on_docker.container("web.1"))["Config"]["Env"]
     assert "COLOUR=blue" in environment
 
 
@@ -230,8 +230,8 @@ def test_labels_name_the_owner_in_the_engine(on_docker: RealDaemon, dockerd: Rea
     on_docker.start()
     submit(on_docker, web(replicas=1))
     on_docker.running(1)
-    labels = dockerd.inspect("web.1.n1.test")["Config"]["Labels"]
-    assert labels["rohe.cluster"] == "test"
+    labels = dockerd.inspect(on_docker.container("web.1"))["Config"]["Labels"]
+    assert labels["rohe.cluster"] == on_docker.cluster
     assert labels["rohe.instance"] == "web.1"
 
 

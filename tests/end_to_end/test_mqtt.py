@@ -23,6 +23,7 @@ from tests.testbed.requirements import absent, need
 
 pytestmark = pytest.mark.mosquitto
 
+TEST = {"name": "test"}
 COMMAND = "rohe/test/command"
 TELEMETRY = "rohe/test/node/n1/telemetry"
 STATUS = "rohe/test/node/n1/status"
@@ -33,7 +34,7 @@ LEADER = "rohe/test/leader"
 def managed() -> Iterator[RealDaemon]:
     """One daemon with a mosquitto of its own, for the tests that end neither."""
     need("mosquitto", "mosquitto_pub")
-    with daemon(broker={"mode": "managed"}) as node:
+    with daemon(cluster=TEST, broker={"mode": "managed"}) as node:
         node.start()
         linked(node)
         yield node
@@ -44,7 +45,9 @@ def external(tmp_path: Path) -> Iterator[tuple[RealDaemon, Mosquitto]]:
     """A daemon, not started yet, and a broker that others run, not started either."""
     need("mosquitto", "mosquitto_pub")
     broker = Mosquitto(tmp_path)
-    with daemon(broker={"mode": "external", "urls": [broker.url], "keepalive_s": 2}) as node:
+    with daemon(
+        cluster=TEST, broker={"mode": "external", "urls": [broker.url], "keepalive_s": 2}
+    ) as node:
         yield node, broker
         broker.kill()
 
@@ -239,7 +242,7 @@ def test_a_mosquitto_that_is_uninstalled_and_killed_ends_nothing_else(tmp_path: 
     need("mosquitto")
     program = tmp_path / "mosquitto"
     shutil.copy(shutil.which("mosquitto", path=MOSQUITTO_PATH) or "", program)
-    with daemon(broker={"mode": "managed"}) as node:
+    with daemon(cluster=TEST, broker={"mode": "managed"}) as node:
         node.launch(env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
         node.until(node.answers)
         linked(node)
@@ -339,7 +342,7 @@ def test_a_refused_password_is_named_with_the_keys_to_correct(tmp_path: Path) ->
     keys = {"urls": [broker.url], "username": "rohe", "password_file": str(wrong)}
     broker.start()
     try:
-        with daemon(broker={"mode": "external", **keys}) as node:
+        with daemon(cluster=TEST, broker={"mode": "external", **keys}) as node:
             node.start()
             unlinked(node, "broker.password_file")
             still_measures(node)
@@ -354,7 +357,7 @@ def test_a_refused_password_is_named_with_the_keys_to_correct(tmp_path: Path) ->
 
 def test_a_port_that_is_taken_is_told_and_the_broker_starts_when_it_is_free() -> None:
     need("mosquitto")
-    with daemon(broker={"mode": "managed"}) as node:
+    with daemon(cluster=TEST, broker={"mode": "managed"}) as node:
         with socket.create_server(("127.0.0.1", node.broker_port)):
             node.start()
             unlinked(node, f"127.0.0.1:{node.broker_port} is taken by another program")
@@ -367,7 +370,7 @@ def test_a_broker_in_the_process_carries_telemetry_and_commands(tmp_path: Path) 
     need("mosquitto_pub")
     if find_spec("amqtt") is None:
         absent("needs amqtt: pip install 'roheletd[embedded]'")
-    with daemon(broker={"mode": "embedded"}) as node:
+    with daemon(cluster=TEST, broker={"mode": "embedded"}) as node:
         node.start()
         linked(node)
         assert link(node)["mode"] == "embedded"

@@ -41,7 +41,7 @@ def test_instances_run_pinned_answer_and_survive_kill_9_of_the_daemon(
     node.until(lambda: node.get("/status")["engine"]["name"] == "Podman")
     node.post("/api/v1/services", {"services": [WEB]})
     for item in node.running(2):
-        host = podman.inspect(f"{item['instance']}.n1.test")["HostConfig"]
+        host = podman.inspect(node.container(item["instance"]))["HostConfig"]
         assert [host["CpusetCpus"]] == list(item["cores"])
         port = item["ports"][0]["host_port"]
         assert podman.fetch(f"http://127.0.0.1:{port}/") == "ok\n"
@@ -59,7 +59,7 @@ def test_a_changed_definition_replaces_the_containers(node: RealDaemon, podman: 
     node.post("/api/v1/services", {"services": [{**WEB, "env": {"COLOUR": "blue"}}]})
     node.until(lambda: not before & set(containers(podman).values()))
     node.running(2)
-    assert "COLOUR=blue" in podman.inspect("web.1.n1.test")["Config"]["Env"]
+    assert "COLOUR=blue" in podman.inspect(node.container("web.1"))["Config"]["Env"]
 
 
 def test_the_service_of_podman_dying_and_returning_leaves_the_containers_alone(

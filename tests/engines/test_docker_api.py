@@ -107,3 +107,19 @@ def test_error_of_a_pull_is_found_in_status_and_in_stream():
     assert docker_api.refusal_in(200, b'{"status":"Downloading"}\n') is None
     assert str(docker_api.refusal_in(200, b'{"error":"x"}')) == "x"
     assert str(docker_api.refusal_in(404, b'{"message":"y"}')) == "y"
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (b'{"status":"die","id":"c1","Type":"container","Actor":{}}\n', {"c1"}),
+        (b'{"status":"died","id":"c1"}\n', {"c1"}),
+        (b'{"status":"start","id":"c1"}\n', set()),
+        (b'{"status":"die"', {"c1", "c2"}),
+        (b"\xff\n", {"c1", "c2"}),
+    ],
+)
+def test_an_event_tells_who_died_and_one_that_is_cut_may_speak_of_anybody(
+    event: bytes, expected: set[str]
+):
+    assert docker_api.died(event, {"c1", "c2"}) == expected

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -30,7 +31,8 @@ class RealDaemon:
         self.api_port = free_port()
         self.config: dict[str, Any] = {
             "node": {"name": "n1"},
-            "cluster": {"name": "test"},
+            # Of its own, for engines are shared: another suite must not take it for itself.
+            "cluster": {"name": f"test-{secrets.token_hex(3)}"},
             "broker": {"port": self.broker_port},
             "engine": {"kind": "none"},
             "api": {"port": self.api_port},
@@ -46,6 +48,14 @@ class RealDaemon:
         self.config_path = folder / "roheletd.yaml"
         self.log_path = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def cluster(self) -> str:
+        return str(self.config["cluster"]["name"])
+
+    def container(self, instance: str) -> str:
+        """What a container engine calls an instance of this node."""
+        return f"{instance}.n1.{self.cluster}"
 
     @property
     def pid(self) -> int:
