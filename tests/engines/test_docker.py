@@ -267,7 +267,8 @@ async def test_engine_killed_and_back_is_survived(mortal: Machine):
     mortal.real.kill()
     async with asyncio.timeout(5):
         with pytest.raises(Unavailable):
-            await anext(changes)
+            while True:
+                await anext(changes)
         for call in (
             engine.list(),
             engine.run(mortal.spec()),
