@@ -258,6 +258,11 @@ async def mortal(request: pytest.FixtureRequest) -> AsyncIterator[Machine]:
             yield opened
 
 
+async def to_the_end(changes: AsyncIterator[None]):
+    async for _ in changes:
+        pass
+
+
 async def test_engine_killed_and_back_is_survived(mortal: Machine):
     engine = mortal.engine
     await engine.run(mortal.spec(*SLEEP))
@@ -267,8 +272,7 @@ async def test_engine_killed_and_back_is_survived(mortal: Machine):
     mortal.real.kill()
     async with asyncio.timeout(5):
         with pytest.raises(Unavailable):
-            while True:
-                await anext(changes)
+            await to_the_end(changes)
         for call in (
             engine.list(),
             engine.run(mortal.spec()),
