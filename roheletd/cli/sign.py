@@ -3,9 +3,8 @@
 import argparse
 import os
 
-import msgspec
-
 from roheletd.api.operations import OPERATIONS, Operation
+from roheletd.api.requests import convert
 from roheletd.cli.client import Client, directory
 from roheletd.cli.files import content, document
 from roheletd.cli.orchestration import request
@@ -52,12 +51,7 @@ def _command(args: argparse.Namespace) -> tuple[str, dict[str, object]]:
 
 def _check(verb: str, body: dict[str, object]) -> None:
     """Refuse here what the leader would refuse later, where nobody may be listening."""
-    operation = _operation(verb)
-    try:
-        msgspec.convert(body, operation.request)
-    except msgspec.ValidationError as error:
-        expected, _, field = str(error).partition(" - at `")
-        raise InvalidInput(field.rstrip("`") or "$", expected) from None
+    convert(body, _operation(verb).request)
 
 
 def _operation(verb: str) -> Operation:
