@@ -24,6 +24,7 @@ aardvark-dns      aardvark-dns     containers on Podman
 iptables          iptables         containers on Podman
 iproute2          ip               networks of their own for the engines
 docker-registry   docker-registry  pulling of images
+procps            pgrep            what quickstart leaves behind
 tmux              tmux             the live screen
 shellcheck        shellcheck       the shell scripts
 systemd           systemd-analyze  the unit file

@@ -149,6 +149,7 @@ def test_what_cannot_run_now_is_accepted_and_why_says_the_reason(on_docker: Real
 
 def test_what_waits_is_placed_as_soon_as_there_is_room(on_docker: RealDaemon) -> None:
     on_docker.start()
+    on_docker.until(lambda: on_docker.get("/api/v1/nodes")["nodes"])
     memory_mib = on_docker.get("/api/v1/nodes")["nodes"][0]["free_memory_mib"] - 512
     submit(on_docker, web(name="large", replicas=1, memory_mib=memory_mib, ports=[]))
     on_docker.running(1)

@@ -19,6 +19,7 @@ PACKAGES = {
     "mosquitto_pub": "mosquitto-clients",
     "nsenter": "util-linux",
     "objdump": "binutils",
+    "pgrep": "procps",
     "podman": "podman",
     "runc": "runc",
     "setpriv": "util-linux",
