@@ -51,9 +51,19 @@ def living(cluster: str) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if f"ROHE_CLUSTER={cluster}\0".encode() in (entry / "environ").read_bytes():
+                if f"ROHE_CLUSTER={cluster}\0".encode() in _environ(entry):
                     found.append(int(entry.name))
     return sorted(found)
+
+
+def _environ(process: Path) -> bytes:
+    """What a process was started with. In the middle of its exec it has none for some moments."""
+    deadline_s = time.monotonic() + 0.2
+    while not (found := (process / "environ").read_bytes()):
+        (process / "exe").readlink()  # kernel threads and zombies have none: `OSError`
+        if time.monotonic() > deadline_s:
+            break
+    return found
 
 
 def environment_of(pid: int) -> str:
