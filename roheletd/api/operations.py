@@ -285,10 +285,7 @@ class Operations:
         return views.Changes(changed=outcome.changed)
 
     def _snapshot(self) -> Snapshot:
-        now_s = self._clock.now_s()
-        liveness = {
-            name: self._membership.liveness(name, now_s) for name in self._state.registrations
-        }
+        liveness = self._membership.of_all(self._state.registrations, self._clock.now_s())
         view = View(liveness=liveness, foreign=foreign_loads(self._soft, self._state))
         return snapshot(self._state, view, self._profile)
 

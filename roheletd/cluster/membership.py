@@ -4,6 +4,7 @@ The words and the idea of judging by age are memberlist's (alive, suspect, dead)
 are two and three missed reports. Pure: time comes in, the answer goes out, nothing waits here.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 from msgspec import Struct
@@ -35,8 +36,8 @@ class Membership:
     def heard(self, node: str, now_s: float) -> None:
         self._heard_s[node] = now_s
 
-    def forget(self, node: str) -> None:
-        self._heard_s.pop(node, None)
+    def of_all(self, nodes: Iterable[str], now_s: float) -> dict[str, Liveness]:
+        return {node: self.liveness(node, now_s) for node in nodes}
 
     def liveness(self, node: str, now_s: float) -> Liveness:
         if node == self._me:

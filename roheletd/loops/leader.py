@@ -75,9 +75,7 @@ class Leader:
 
     async def _pass(self) -> None:
         now_s = self._last_pass_s = self._clock.now_s()
-        liveness = {
-            name: self._membership.liveness(name, now_s) for name in self._state.registrations
-        }
+        liveness = self._membership.of_all(self._state.registrations, now_s)
         moving = avoid(self._soft, self._state, now_s)
         foreign = foreign_loads(self._soft, self._state)
         view = View(liveness=liveness, foreign=foreign, displaced=moving)
