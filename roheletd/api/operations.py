@@ -32,7 +32,7 @@ from roheletd.cluster.membership import Membership
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState, slot
 from roheletd.errors import InvalidInput, Refused, RoheletError, Unavailable
-from roheletd.model import Placement, contradiction
+from roheletd.model import Placement, Service, contradiction
 from roheletd.rohe import nodes_from, services_from
 from roheletd.telemetry import InstanceUse
 
@@ -225,10 +225,7 @@ class Operations:
     async def add_services(self, request: views.ServicesToAdd, command_id: str) -> views.Changes:
         """Define services, or redefine those that exist: all of them or none."""
         _refuse_twins([service.name for service in request.services], "$.services")
-        for position, service in enumerate(request.services):
-            if (wrong := contradiction(service)) is not None:
-                raise InvalidInput(f"$.services[{position}].{wrong[0]}", wrong[1])
-        return await self._commit(AddServices(services=request.services), command_id)
+        return await self._define(request.services, command_id, field="$.services")
 
     async def add_nodes(self, request: views.NodesToAdd, command_id: str) -> views.Changes:
         """Register nodes by hand, or correct what is known of them: all of them or none."""
@@ -239,7 +236,7 @@ class Operations:
     async def import_services(self, request: views.Document, command_id: str) -> views.Changes:
         """Define the services of a ROHE command file (`add-service`), given as JSON."""
         imported = services_from(request.document)
-        changes = await self._commit(AddServices(services=imported.items), command_id)
+        changes = await self._define(imported.items, command_id, field="$.document")
         return msgspec.structs.replace(changes, notes=imported.notes)
 
     async def import_nodes(self, request: views.Document, command_id: str) -> views.Changes:
@@ -275,6 +272,17 @@ class Operations:
         finally:
             self._events.listeners.discard(listen)
         return self._events.after(after)
+
+    async def _define(
+        self, services: tuple[Service, ...], command_id: str, *, field: str
+    ) -> views.Changes:
+        for position, service in enumerate(services):
+            if (wrong := contradiction(service)) is not None:
+                where = (
+                    f"{field}[{position}]" if field == "$.services" else f"{field} {service.name}"
+                )
+                raise InvalidInput(f"{where}.{wrong[0]}", wrong[1])
+        return await self._commit(AddServices(services=services), command_id)
 
     async def _commit(self, command: AnyCommand, command_id: str) -> views.Changes:
         outcome = await self._log.propose(command, command_id=command_id)

@@ -690,3 +690,23 @@ async def test_what_can_never_run_is_refused_in_words(
 async def test_a_path_that_is_no_text_is_refused_and_repeated_readably(server: ApiServer) -> None:
     answer = await raw(server.port, b"GET /api/v1/\xff HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     assert b" 404 " in answer.splitlines()[0] or b" 400 " in answer.splitlines()[0]
+
+
+async def test_a_rohe_file_is_held_to_the_same_rules(
+    local: aiohttp.ClientSession, world: World
+) -> None:
+    mapping = [{"con_port": 4002, "phy_port": port} for port in (1, 2)]
+    service = {
+        "service_name": "s",
+        "image": "i",
+        "replicas": 1,
+        "cpu": 100,
+        "port_mapping": mapping,
+    }
+    before = world.picture()
+    body = {"document": {"data": {"app": {"s": service}}}}
+    async with local.post("/api/v1/rohe/services", json=body) as answer:
+        problem = await answer.json()
+    assert answer.status == 400
+    assert problem["field"] == "$.document s.ports[1].container_port"
+    assert world.picture() == before
