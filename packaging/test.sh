@@ -21,8 +21,8 @@ podman            podman           containers on Podman
 catatonit         catatonit        containers on Podman
 netavark          netavark         containers on Podman
 aardvark-dns      aardvark-dns     containers on Podman
-iptables          iptables         containers on Podman
-iproute2          ip               networks of their own for the engines
+iptables          iptables         containers on Podman, hosts that lose sight of one another
+iproute2          ip               networks of their own for engines and hosts
 docker-registry   docker-registry  pulling of images
 procps            pgrep            what quickstart leaves behind
 tmux              tmux             the live screen

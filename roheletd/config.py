@@ -5,6 +5,7 @@ that the documentation cannot differ from the code. An unknown key is an error t
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from msgspec import Meta, Struct
 
 from roheletd.errors import InvalidInput
 from roheletd.model import Name, StrategyName
+from roheletd.raft.values import Timing
 from roheletd.wording import shown
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -23,6 +25,20 @@ Url = Annotated[
         description="mqtt://HOST[:PORT] or mqtts://HOST[:PORT]",
     ),
 ]
+Host = Annotated[
+    str,
+    Meta(
+        # A name, or two colons at least: with a single one it would be a name and a port.
+        pattern=r"^([\w.-]{1,253}|(?=[^:]*:[^:]*:)[0-9A-Fa-f:.]{2,45}(%[\w.-]{1,15})?)$(?!\n)",
+        description="an IP address or a host name, without a port",
+    ),
+]
+
+TIMINGS: Mapping[str, Timing] = {
+    "lan": Timing(heartbeat_s=0.5, election_min_s=2.0, election_max_s=4.0),
+    "wifi": Timing(heartbeat_s=2.0, election_min_s=10.0, election_max_s=20.0),
+}
+"""What each word of `cluster.timing` stands for."""
 
 _PATH_MAX = 100
 
@@ -38,6 +54,13 @@ class NodeConfig(Section, frozen=True):
         Name | None,
         Meta(description="unique in the cluster; default: the host name up to its first dot"),
     ] = None
+    address: Annotated[
+        Host | None,
+        Meta(
+            description="where other nodes reach this one, which they need for its broker; "
+            "default: the address that this machine talks to them from"
+        ),
+    ] = None
     labels: Annotated[
         dict[str, str],
         Meta(max_length=256, description="facts about the machine that services may ask for"),
@@ -48,9 +71,13 @@ class ClusterConfig(Section, frozen=True):
     """The cluster this node belongs to."""
 
     name: Annotated[
-        Name,
-        Meta(description="second level of every MQTT topic: rohe/<name>/..."),
-    ] = "edge"
+        Name | None,
+        Meta(
+            description="second level of every MQTT topic: rohe/<name>/...; default: `edge` where "
+            "this node founds its cluster, the cluster's own name where it joins one. A cluster "
+            "keeps its name: another one is refused later"
+        ),
+    ] = None
     key_file: Annotated[
         str | None,
         Meta(
@@ -58,6 +85,42 @@ class ClusterConfig(Section, frozen=True):
             "default: <data-dir>/cluster.key, made at the first start"
         ),
     ] = None
+    role: Annotated[
+        Literal["node", "witness"],
+        Meta(
+            description="node: runs instances; witness: only votes and runs nothing, so that two "
+            "nodes and a small third machine survive the loss of any one"
+        ),
+    ] = "node"
+    voter: Annotated[
+        Literal["auto", "never"],
+        Meta(
+            description="auto: the leader makes it a voter where one is needed; never: it follows "
+            "and does not vote, for a machine that is often off or has a slow disk"
+        ),
+    ] = "auto"
+    timing: Annotated[
+        Literal["lan", "wifi"],
+        Meta(
+            description="lan: heartbeat 0.5 s, a new election after 2 to 4 s of silence; wifi: "
+            "2 s and 10 to 20 s, for links that fall silent for seconds. More saves power and "
+            "finds a dead leader later; the same on all nodes"
+        ),
+    ] = "lan"
+    promote_after_s: Annotated[
+        Seconds,
+        Meta(
+            description="a node becomes a voter once it was alive and caught up for this long; "
+            "less trusts a node sooner that comes and goes"
+        ),
+    ] = 30.0
+    replace_after_s: Annotated[
+        Seconds,
+        Meta(
+            description="a voter that is silent for this long gives its place to a healthy node, "
+            "where there is one; less moves the vote at each reboot"
+        ),
+    ] = 120.0
 
 
 class BrokerConfig(Section, frozen=True):
@@ -86,8 +149,13 @@ class BrokerConfig(Section, frozen=True):
         str | None, Meta(description="CA certificates for mqtts; default: the system's")
     ] = None
     listen: Annotated[
-        str, Meta(description="address that a managed or embedded broker listens on")
-    ] = "127.0.0.1"
+        Host | None,
+        Meta(
+            description="address that a managed or embedded broker listens on; default: loopback "
+            "until the cluster is shared by `cluster init` or `cluster token`, then all "
+            "addresses. Clients need the password either way"
+        ),
+    ] = None
     port: Annotated[
         Port,
         Meta(
@@ -224,6 +292,8 @@ def parse(document: object) -> Config:
         raise InvalidInput("$.allocation.port_min", expected)
     if config.broker.mode == "external" and not config.broker.urls:
         raise InvalidInput("$.broker.urls", "expected at least one URL with mode external")
+    if config.cluster.role == "witness" and config.cluster.voter == "never":
+        raise InvalidInput("$.cluster.voter", "expected auto: a witness does nothing but vote")
     return config
 
 

@@ -4,16 +4,17 @@
 brokers that the cluster runs itself. All are readable by the daemon's user alone.
 """
 
-import os
 import secrets
 from pathlib import Path
 
 from msgspec import Struct
 
-from roheletd.errors import InvalidInput, Unavailable
+from roheletd import durable
+from roheletd.errors import InvalidInput, Refused, Unavailable
 from roheletd.messages import broker_password, subkey
 
 KEY_BYTES = 32
+KEY_FILE = "cluster.key"
 BROKER_USER = "rohe"
 
 
@@ -27,13 +28,24 @@ class Keys(Struct, frozen=True, kw_only=True):
 
 def load_keys(data_dir: Path, key_file: str | None) -> Keys:
     """Read the cluster key, or make one at the first start of a cluster; derive the rest."""
-    path = Path(key_file) if key_file else data_dir / "cluster.key"
+    path = Path(key_file) if key_file else data_dir / KEY_FILE
     if key_file is None and not path.exists():
-        _write(path, secrets.token_hex(KEY_BYTES))
+        durable.write(path, f"{secrets.token_hex(KEY_BYTES)}\n")
     keys = _derived(_read(path))
-    _write(data_dir / "api.token", keys.api_token)
-    _write(data_dir / "broker.password", keys.broker_password)
+    durable.write(data_dir / "api.token", f"{keys.api_token}\n")
+    durable.write(data_dir / "broker.password", f"{keys.broker_password}\n")
     return keys
+
+
+def save_key(data_dir: Path, key_file: str | None, key: bytes) -> None:
+    """Take over the key of another cluster. A file that the configuration names is not ours."""
+    if key_file is None:
+        durable.write(data_dir / KEY_FILE, f"{key.hex()}\n")
+    elif not Path(key_file).exists() or _read(Path(key_file)) != key:
+        raise Refused(
+            f"the configuration says that the cluster key is in {key_file}, and there it is not "
+            "the one of the token: leave out cluster.key_file, or put that key there"
+        )
 
 
 def _derived(key: bytes) -> Keys:
@@ -58,17 +70,3 @@ def _read(path: Path) -> bytes:
     if len(key) != KEY_BYTES:
         raise InvalidInput(str(path), f"expected the cluster key, {2 * KEY_BYTES} hex digits")
     return key
-
-
-def _write(path: Path, text: str) -> None:
-    """Durable and private from its first moment; the same content is not written again."""
-    line = f"{text}\n"
-    if path.exists() and path.read_text(encoding="utf-8") == line:
-        return
-    new = path.with_name(f"{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(descriptor)
-    new.replace(path)

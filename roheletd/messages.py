@@ -69,6 +69,7 @@ class Topics:
         self.leader = f"{root}/leader"
         self.event = f"{root}/event"
         self.command = f"{root}/command"
+        self.log = f"{root}/log"
         self.all_telemetry = f"{root}/node/+/telemetry"
         self.all_status = f"{root}/node/+/status"
         self.all_replies = f"{root}/reply/+"
@@ -81,6 +82,12 @@ class Topics:
 
     def reply(self, command_id: str) -> str:
         return f"{self._root}/reply/{command_id}"
+
+    def raft(self, node: str) -> str:
+        return f"{self._root}/raft/{node}"
+
+    def snapshot(self, node: str) -> str:
+        return f"{self._root}/snapshot/{node}"
 
 
 class NodeStatus(Struct, frozen=True, kw_only=True):

@@ -14,15 +14,18 @@ MILLICORES_PER_CORE = 1000
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$(?!\n)"
 # A NUL ends a string in every engine's and every kernel's eyes, wherever it stands.
 TEXT_PATTERN = r"^[^\x00]*$(?!\n)"
+MEMBER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\.[0-9a-f]{8}$(?!\n)"
 ENV_NAME_PATTERN = r"^[^=\x00]+$(?!\n)"
 MEANINGS = {
     NAME_PATTERN: "a name of letters, digits, '_' and '-', 1 to 63 characters",
+    MEMBER_ID_PATTERN: "a node's name, a dot and 8 hexadecimal digits",
     TEXT_PATTERN: "text without a NUL character",
     ENV_NAME_PATTERN: "a name without '=' and NUL, 1 to 256 characters",
 }
 """What each pattern asks for, in words, for whoever sent something else."""
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description=MEANINGS[NAME_PATTERN])]
+MemberId = Annotated[str, Meta(pattern=MEMBER_ID_PATTERN, description=MEANINGS[MEMBER_ID_PATTERN])]
 Text = Annotated[
     str, Meta(pattern=TEXT_PATTERN, max_length=4096, description=MEANINGS[TEXT_PATTERN])
 ]
@@ -41,6 +44,7 @@ CoreId = Annotated[int, Meta(ge=0, le=65_535)]
 Protocol = Literal["tcp", "udp"]
 StrategyName = Literal["first_fit", "best_fit", "worst_fit"]
 EngineKind = Literal["docker", "process", "none"]
+Voting = Literal["auto", "never"]
 
 
 class Value(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +100,22 @@ class Service(Value, frozen=True):
     stop_grace_s: Annotated[
         float, Meta(ge=0, le=3600, description="from the stop signal to the kill")
     ] = 10.0
+    reschedule_after_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="from the loss of a node until its instances are placed elsewhere; more "
+            "keeps work in place through longer outages",
+        ),
+    ] = 5.0
+    on_isolation: Annotated[
+        Literal["keep", "stop"],
+        Meta(
+            description="what a node that sees no leader does with a running instance; stop: it "
+            "ends about when another node starts it"
+        ),
+    ] = "keep"
 
 
 class Gpu(Value, frozen=True):
@@ -133,6 +153,23 @@ class Node(Value, frozen=True):
     mac_address: str = ""
     frequency_ghz: Annotated[float, Meta(ge=0, le=100)] = 0.0
     source: Literal["declared", "measured"] = "measured"
+
+
+class Member(Value, frozen=True):
+    """A machine that takes part in the cluster. A person sees `name`, the log knows `id`.
+
+    The digits of the id are drawn when a data directory becomes a member, so that a machine that
+    lost its disk is never taken for the one it was. `witness`: it votes and runs nothing.
+    """
+
+    name: Name
+    id: MemberId
+    broker: Annotated[
+        Text, Meta(description="URL at which others reach this node's own broker; empty: none")
+    ] = ""
+    voter: Voting = "auto"
+    witness: bool = False
+    version: Text = ""
 
 
 class PortBinding(Value, frozen=True):
@@ -178,6 +215,11 @@ def contradiction(service: Service) -> tuple[str, str] | None:
         containers.add(container)
         hosts.add(host)
     return None
+
+
+def node_of(member_id: str) -> str:
+    """The name of the node that a member id belongs to."""
+    return member_id.rpartition(".")[0]
 
 
 def accelerators(service: Service) -> dict[str, int]:

@@ -6,92 +6,162 @@ key, a second daemon) does.
 """
 
 import logging
-import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from random import Random
 
 from msgspec import Struct
 
-from roheletd.broker import Choice, choose
+from roheletd.broker import Choice, choose, url_of
 from roheletd.broker.embedded import EmbeddedBroker, amqtt_installed
 from roheletd.broker.managed import ManagedBroker, find_mosquitto
 from roheletd.broker.session import Access
+from roheletd.cluster.applier import Applier, UnknownEntry
+from roheletd.cluster.recovery import survivor
 from roheletd.cluster.state import ClusterState
 from roheletd.collectors import Collectors
+from roheletd.collectors.address import own_address
 from roheletd.config import Config
 from roheletd.engines.choice import Chosen, choose_engine
 from roheletd.errors import InvalidInput, Unavailable
+from roheletd.identity import LOG, Identity, node_name, start
 from roheletd.keys import BROKER_USER, Keys, load_keys
 from roheletd.loops.broker_keeper import BrokerKeeper, OwnBroker
-from roheletd.loops.elector import recover
 from roheletd.messages import Topics
-from roheletd.raft.solo import Solo
-from roheletd.store import DirectoryLock, Store
+from roheletd.model import EngineKind
+from roheletd.raft import Saved, founding
+from roheletd.store import DirectoryLock, Store, StoreFailed
 
 logger = logging.getLogger(__name__)
+
+_LOOPBACK = "127.0.0.1"
+_ANYWHERE = "0.0.0.0"  # noqa: S104 - clients need the password
+
+
+class Memory(Struct, frozen=True, kw_only=True):
+    """What the disk holds of the log. `failure`: why it may not be gone on with."""
+
+    store: Store | None
+    saved: Saved
+    failure: str = ""
 
 
 class Found(Struct, frozen=True, kw_only=True):
     """All that the daemon is made from, beside its configuration."""
 
-    node: str
+    identity: Identity
     keys: Keys
-    store: Store
-    state: ClusterState
-    core: Solo
+    memory: Memory
     collectors: Collectors
     engine: Chosen
     broker: Choice
     keeper: BrokerKeeper | None
     access: Access
+    own_broker: str
     rng: Random
+
+    @property
+    def node(self) -> str:
+        return self.identity.node
 
 
 async def find(config: Config, data_dir: Path, stack: AsyncExitStack) -> Found:
     """Everything that start-up has to ask the machine; `stack` gives it back at the end."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing runs yet
     stack.callback(DirectoryLock(data_dir).release)
+    node = node_name(config.node.name)
+    identity = start(data_dir, cluster=config.cluster.name, node=node)
     keys = load_keys(data_dir, config.cluster.key_file)
-    store = await Store.open(data_dir / "log.db")
-    stack.push_async_callback(store.close)
-    state, core = await recover(store)
+    memory = await _remember(data_dir, identity, stack)
     collectors = Collectors()
     collectors.open()
     stack.callback(collectors.close)
-    node = config.node.name or _host_name()
-    known = state.registrations.get(node)
     engine = await choose_engine(
         config.engine,
-        cluster=config.cluster.name,
+        cluster=identity.cluster,
         node=node,
-        before=known.measured.engine if known and known.measured else "none",
+        before=_engine_before(memory.saved, node),
         data_dir=data_dir,
     )
     logger.info("engine: %s", engine.why)
     rng = Random()
-    broker, own = _choose_broker(config, data_dir=data_dir, keys=keys, rng=rng)
+    broker, own = _choose_broker(
+        config, shared=identity.shared, data_dir=data_dir, keys=keys, rng=rng
+    )
     logger.info("broker: %s", broker.why)
     return Found(
-        node=node,
+        identity=identity,
         keys=keys,
-        store=store,
-        state=state,
-        core=core,
+        memory=memory,
         collectors=collectors,
         engine=engine,
         broker=broker,
         keeper=None if own is None else BrokerKeeper(own, rng=rng),
-        access=_access(config, own, node=node, keys=keys),
+        access=_access(config, own, identity=identity, keys=keys),
+        own_broker="" if own is None or not identity.shared else url_for_others(config),
         rng=rng,
     )
 
 
+async def _remember(data_dir: Path, identity: Identity, stack: AsyncExitStack) -> Memory:
+    """The log as it is to be gone on with: as it was, founded, or recovered by force.
+
+    A log that is lost or damaged ends this node's part in the cluster, and nothing else: it may
+    have voted and acknowledged what it does not know any more.
+    """
+    path = data_dir / LOG
+    try:
+        store = await Store.open(path)
+        stack.push_async_callback(store.close)
+        saved = await store.load()
+    except StoreFailed as error:
+        return Memory(store=None, saved=Saved(), failure=f"{error}; {_REJOIN}")
+    if saved == Saved() and identity.joined and identity.shared:
+        failure = f"{path} is empty, and this node was a member before: the log is lost; {_REJOIN}"
+        return Memory(store=None, saved=saved, failure=failure)
+    try:
+        await _adapt(store, saved, identity)
+    except UnknownEntry as error:
+        return Memory(store=None, saved=saved, failure=str(error))
+    return Memory(store=store, saved=await store.load())
+
+
+async def _adapt(store: Store, saved: Saved, identity: Identity) -> None:
+    if saved == Saved():
+        if identity.founded:
+            await store.save(founding(identity.member))
+    elif 0 < _state_of(saved).epoch < identity.epoch:
+        logger.warning("beginning epoch %d of the cluster, from this node alone", identity.epoch)
+        await store.save(survivor(saved, identity.member))
+
+
+_REJOIN = (
+    "this node takes no part in the cluster, and its instances keep running; to take part again, "
+    "`roheletd cluster join --force TOKEN` with a token of `roheletd cluster token` elsewhere"
+)
+
+
+def _state_of(saved: Saved) -> ClusterState:
+    """What is known to be committed, as far as this version can read it."""
+    state = ClusterState()
+    start_index = saved.snapshot.index if saved.snapshot else 0
+    entries = (entry for entry in saved.entries if start_index < entry.index <= saved.commit)
+    with suppress(UnknownEntry):  # it will be told when the log is applied in earnest
+        Applier(state).apply(saved.snapshot, tuple(entries))
+    return state
+
+
+def _engine_before(saved: Saved, node: str) -> EngineKind:
+    known = _state_of(saved).registrations.get(node)
+    return known.measured.engine if known and known.measured else "none"
+
+
 def _choose_broker(
-    config: Config, *, data_dir: Path, keys: Keys, rng: Random
+    config: Config, *, shared: bool, data_dir: Path, keys: Keys, rng: Random
 ) -> tuple[Choice, OwnBroker | None]:
     """Where the broker comes from, and the one that this node runs itself, if it is to run one."""
-    listen, port, password = config.broker.listen, config.broker.port, keys.broker_password
+    listen = config.broker.listen or (_ANYWHERE if shared else _LOOPBACK)
+    port, password = config.broker.port, keys.broker_password
     mosquitto = find_mosquitto()
     try:
         choice = choose(config.broker, mosquitto=mosquitto, amqtt=amqtt_installed())
@@ -116,19 +186,36 @@ def _choose_broker(
     return choice, None
 
 
-def _access(config: Config, own: OwnBroker | None, *, node: str, keys: Keys) -> Access:
+def _access(config: Config, own: OwnBroker | None, *, identity: Identity, keys: Keys) -> Access:
     """The way to the broker, ours or theirs."""
     broker = config.broker
+    topics = Topics(identity.cluster)
     return Access(
         urls=broker.urls if own is None else (own.url,),
-        client_id=f"roheletd-{config.cluster.name}-{node}",
+        client_id=f"roheletd-{identity.cluster}-{identity.node}",
         username=broker.username if own is None else BROKER_USER,
         password=_password(broker.password_file) if own is None else keys.broker_password,
         ca_file=broker.ca_file,
         keepalive_s=broker.keepalive_s,
-        subscriptions=(Topics(config.cluster.name).command,),
+        subscriptions=(
+            topics.command,
+            topics.leader,
+            topics.log,
+            topics.raft(identity.node),
+            topics.snapshot(identity.node),
+            topics.all_status,
+            topics.all_telemetry,
+        ),
         mqtt5=own is None or own.mqtt5,
     )
+
+
+def url_for_others(config: Config) -> str:
+    """Where other nodes reach this node's own broker; empty where this machine has no address."""
+    host = config.node.address or own_address()
+    if not host:
+        return ""
+    return url_of(host, config.broker.port)
 
 
 def _password(path: str | None) -> str | None:
@@ -138,10 +225,3 @@ def _password(path: str | None) -> str | None:
         return Path(path).read_text(encoding="utf-8").partition("\n")[0]
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput("$.broker.password_file", f"expected a readable file: {error}") from None
-
-
-def _host_name() -> str:
-    name = socket.gethostname().partition(".")[0]
-    if not name:
-        raise InvalidInput("$.node.name", "expected a name, for this host has none")
-    return name

@@ -7,38 +7,54 @@ rest. The file is opened by one daemon at a time, held by a lock on the data dir
 import fcntl
 import os
 import sqlite3
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
-from msgspec import Struct
+import msgspec
 
 from roheletd.errors import Refused, RoheletError
-from roheletd.raft import Entry
+from roheletd.raft import (
+    Entry,
+    Kind,
+    Save,
+    Saved,
+    Snapshot,
+    decode_configuration,
+    encode_configuration,
+)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
-create table meta (name text primary key, value) without rowid;
-create table entry (position integer primary key, term integer not null, data blob not null);
+create table progress (
+  id integer primary key check (id = 1),
+  term integer not null, vote text, committed integer not null
+);
+create table entry (
+  position integer primary key,
+  term integer not null, kind integer not null, data blob not null, checksum integer not null
+);
 create table snapshot (
   id integer primary key check (id = 1),
-  position integer not null, term integer not null, data blob not null
+  position integer not null, term integer not null,
+  configuration blob not null, data blob not null, checksum integer not null
 );
 """
+_PROGRESS = "insert or replace into progress (id, term, vote, committed) values (1, ?, ?, ?)"
+_ENTRY = "insert into entry (position, term, kind, data, checksum) values (?, ?, ?, ?, ?)"
+_SNAPSHOT = (
+    "insert or replace into snapshot (id, position, term, configuration, data, checksum) "
+    "values (1, ?, ?, ?, ?, ?)"
+)
+
+_Statement = tuple[str, Sequence[tuple[object, ...]]]
 
 
 class StoreFailed(RoheletError):  # noqa: N818 - what happened: the store failed
     """The disk did not take a write or gave back damage; what was acknowledged before stands."""
-
-
-class Saved(Struct, frozen=True, kw_only=True):
-    """What the disk holds: the last snapshot, if any, and the entries after it, in order."""
-
-    term: int
-    snapshot: bytes | None
-    snapshot_index: int
-    entries: tuple[Entry, ...]
 
 
 class DirectoryLock:
@@ -63,8 +79,6 @@ class Store:
     def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
-        self.bytes_since_snapshot = 0
-        self.entries_since_snapshot = 0
 
     @classmethod
     async def open(cls, path: Path) -> "Store":
@@ -88,57 +102,60 @@ class Store:
         await self._connection.close()
 
     async def load(self) -> Saved:
+        """What the last start left; everything at its beginning where there was none."""
         try:
             entries = tuple(
-                Entry(int(index), int(term), bytes(data))
-                for index, term, data in await self._connection.execute_fetchall(
-                    "select position, term, data from entry order by position"
+                Entry(index, term, self._sound(index, term, data, checksum), Kind(kind))
+                for index, term, kind, data, checksum in await self._rows(
+                    "select position, term, kind, data, checksum from entry order by position"
                 )
             )
-            snapshots = list(
-                await self._connection.execute_fetchall("select position, data from snapshot")
-            )
-            terms = list(
-                await self._connection.execute_fetchall("select value from meta where name='term'")
-            )
-        except sqlite3.Error as error:
+            snapshot = await self._snapshot()
+            progress = await self._rows("select term, vote, committed from progress")
+        except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
             raise StoreFailed(_advice(self._path, error)) from error
-        index, data = snapshots[0] if snapshots else (0, None)
-        _check_sequence(self._path, int(index), entries)
-        self.entries_since_snapshot = len(entries)
-        self.bytes_since_snapshot = sum(len(entry.data) for entry in entries)
-        return Saved(
-            term=int(terms[0][0]) if terms else 0,
-            snapshot=None if data is None else bytes(data),
-            snapshot_index=int(index),
-            entries=entries,
+        term, vote, commit = progress[0] if progress else (0, None, 0)
+        _check_sequence(self._path, snapshot, entries, commit)
+        return Saved(term=term, vote=vote, commit=commit, snapshot=snapshot, entries=entries)
+
+    async def save(self, save: Save) -> None:
+        """Durable when this returns: one transaction, one flush."""
+        statements: list[_Statement] = [(_PROGRESS, [(save.term, save.vote, save.commit)])]
+        if save.snapshot is not None:
+            at = save.snapshot
+            configuration = encode_configuration(at.configuration)
+            statements += [
+                ("delete from entry where ? or position < ?", [(save.reset, save.keep_from)]),
+                (_SNAPSHOT, [(at.index, at.term, configuration, at.data, _checksum(at))]),
+            ]
+        if save.entries:
+            rows = [_row_of(entry) for entry in save.entries]
+            statements += [
+                ("delete from entry where position >= ?", [(save.entries[0].index,)]),
+                (_ENTRY, rows),
+            ]
+        await self._transaction(statements)
+
+    async def _snapshot(self) -> Snapshot | None:
+        rows = await self._rows(
+            "select position, term, configuration, data, checksum from snapshot"
         )
+        if not rows:
+            return None
+        index, term, configuration, data, checksum = rows[0]
+        sound = self._sound(index, term, data, checksum)
+        return Snapshot(index, term, decode_configuration(configuration), sound)
 
-    async def save_term(self, term: int) -> None:
-        await self._transaction(
-            ("insert or replace into meta (name, value) values ('term', ?)", [(term,)])
-        )
+    def _sound(self, index: int, term: int, data: bytes, checksum: int) -> bytes:
+        """SQLite checks the shape of its file, and not what somebody's flash made of the rest."""
+        if _checksum(Entry(index, term, data)) != checksum:
+            raise StoreFailed(_advice(self._path, f"entry {index} is damaged"))
+        return data
 
-    async def append(self, entries: tuple[Entry, ...]) -> None:
-        """Durable when this returns: one transaction, one flush, for all of `entries`."""
-        rows = [(entry.index, entry.term, entry.data) for entry in entries]
-        await self._transaction(("insert into entry (position, term, data) values (?, ?, ?)", rows))
-        self.entries_since_snapshot += len(entries)
-        self.bytes_since_snapshot += sum(len(entry.data) for entry in entries)
+    async def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await self._connection.execute_fetchall(query)]
 
-    async def compact(self, *, index: int, term: int, snapshot: bytes) -> None:
-        """Replace every entry up to `index` by the state that they led to."""
-        await self._transaction(
-            (
-                "insert or replace into snapshot (id, position, term, data) values (1, ?, ?, ?)",
-                [(index, term, snapshot)],
-            ),
-            ("delete from entry where position <= ?", [(index,)]),
-        )
-        self.entries_since_snapshot = 0
-        self.bytes_since_snapshot = 0
-
-    async def _transaction(self, *statements: tuple[str, Sequence[tuple[object, ...]]]) -> None:
+    async def _transaction(self, statements: Sequence[_Statement]) -> None:
         try:
             await self._connection.execute("begin immediate")
             for statement, rows in statements:
@@ -173,10 +190,25 @@ async def _row(connection: aiosqlite.Connection, query: str) -> tuple[object, ..
     return tuple(row)
 
 
-def _check_sequence(path: Path, start: int, entries: tuple[Entry, ...]) -> None:
-    for expected, entry in enumerate(entries, start + 1):
+def _row_of(entry: Entry) -> tuple[object, ...]:
+    return entry.index, entry.term, entry.kind, entry.data, _checksum(entry)
+
+
+def _checksum(of: Entry | Snapshot) -> int:
+    return zlib.crc32(of.data, zlib.crc32(f"{of.index} {of.term}".encode()))
+
+
+def _check_sequence(
+    path: Path, snapshot: Snapshot | None, entries: tuple[Entry, ...], commit: int
+) -> None:
+    start = snapshot.index if snapshot else 0
+    first = min(entries[0].index, start + 1) if entries else start + 1
+    for expected, entry in enumerate(entries, first):
         if entry.index != expected:
             raise StoreFailed(_advice(path, f"entry {expected} is missing"))
+    last = entries[-1].index if entries else start
+    if last < max(start, commit):
+        raise StoreFailed(_advice(path, f"entry {last + 1} is missing"))
 
 
 def _advice(path: Path, error: object) -> str:

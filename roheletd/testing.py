@@ -12,13 +12,17 @@ from collections.abc import AsyncIterator, Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roheletd import token as tokens
+from roheletd.api.operations import NotFound
+from roheletd.api.views import ClusterView, MemberView
 from roheletd.clock import Clock
 from roheletd.cluster import commands
 from roheletd.cluster.commands import AnyCommand, Outcome, Proposal
 from roheletd.cluster.reconcile import Container, InstanceSpec, Usage
 from roheletd.cluster.state import ClusterState
 from roheletd.engines import EngineError, EngineInfo, PortTaken
-from roheletd.errors import Unavailable
+from roheletd.errors import Refused, Unavailable
+from roheletd.token import Token
 
 
 class ManualClock(Clock):
@@ -49,6 +53,7 @@ class MemoryLog:
     def __init__(self, state: ClusterState, *, leader: str, term: int = 1) -> None:
         self._state = state
         self.leader = leader
+        self.leads = True
         self.term = term
         self.failure = ""
         """Set it to have proposals refused, as those of a broken disk are."""
@@ -61,6 +66,79 @@ class MemoryLog:
         if known is not None:
             return known
         return self._state.apply(self._state.applied_index + 1, self.term, commands.decode(data))
+
+
+class MemoryCluster:
+    """A cluster that does at once what is asked. `members`: the others, by name."""
+
+    def __init__(self, *, node: str, cluster: str, wall_s: Callable[[], float]) -> None:
+        self._wall_s = wall_s
+        self.members: dict[str, MemberView] = {}
+        self._removed: set[tuple[str, str]] = set()
+        self.seen = ClusterView(
+            cluster=cluster,
+            cluster_id="0123456789abcdef",
+            epoch=1,
+            node=node,
+            member=f"{node}.00000001",
+            membership="joined",
+            role="leader",
+            leader=node,
+            term=1,
+            commit_index=1,
+            applied_index=1,
+            members=(),
+            outlook="one more lost node stops the cluster",
+        )
+
+    def view(self) -> ClusterView:
+        me = MemberView(
+            name=self.seen.node, id=self.seen.member, role="voter", liveness="alive", lag=0
+        )
+        return replace(self.seen, members=(me, *self.members.values()))
+
+    async def share(self) -> None:
+        self.seen = replace(self.seen, shared=True)
+
+    async def token(self, valid_for_s: int) -> str:
+        await self.share()
+        expires_at_s = int(self._wall_s()) + valid_for_s if valid_for_s else 0
+        return tokens.encode(
+            Token(
+                cluster=self.seen.cluster,
+                cluster_id=self.seen.cluster_id,
+                epoch=self.seen.epoch,
+                key=bytes(32),
+                brokers=("mqtt://127.0.0.1:9471",),
+                expires_at_s=expires_at_s,
+            )
+        )
+
+    async def join(self, token: Token, *, force: bool) -> None:
+        if token.cluster_id != self.seen.cluster_id and self.members and not force:
+            raise Refused(f"this node is a member of another cluster, {self.seen.cluster}")
+        expired = tokens.expired(token, self._wall_s())
+        self.seen = replace(
+            self.seen,
+            cluster=token.cluster,
+            cluster_id=token.cluster_id,
+            epoch=token.epoch,
+            membership="refused" if expired else "joined",
+            reason="the token has expired" if expired else "",
+        )
+
+    async def leave(self) -> None:
+        self.members.clear()
+        self.seen = replace(self.seen, membership="left", role="not a member", leader="")
+
+    async def recover(self) -> None:
+        self.seen = replace(self.seen, epoch=self.seen.epoch + 1)
+
+    async def remove(self, name: str, *, command_id: str) -> None:
+        known = self.members.pop(name, None) is not None or (command_id, name) in self._removed
+        self._removed.add((command_id, name))
+        if not known:
+            raise NotFound(f"no member of cluster {self.seen.cluster} is called {name}")
 
 
 class _Impatient(selectors.DefaultSelector):

@@ -1,8 +1,16 @@
 """Short ways to say what a test is about; everything not said has a harmless default."""
 
-from roheletd.cluster.commands import AddNodes, AddServices, AnyCommand, Outcome, Proposal
+from roheletd.cluster.commands import (
+    AddNodes,
+    AddServices,
+    AnyCommand,
+    Found,
+    JoinNode,
+    Outcome,
+    Proposal,
+)
 from roheletd.cluster.state import ClusterState
-from roheletd.model import Capacity, Node, Service
+from roheletd.model import Capacity, Member, Node, Service
 
 
 def a_node(name: str = "pi", *, cores: int = 4, memory_mib: int = 4096, **more: object) -> Node:
@@ -12,6 +20,10 @@ def a_node(name: str = "pi", *, cores: int = 4, memory_mib: int = 4096, **more: 
 
 def a_service(name: str = "web", **more: object) -> Service:
     return Service(**{"name": name, "image": "web:1", **more})  # type: ignore[arg-type]
+
+
+def a_member(name: str = "pi", *, digits: str = "00000000", **more: object) -> Member:
+    return Member(**{"name": name, "id": f"{name}.{digits}", **more})  # type: ignore[arg-type]
 
 
 class Driver:
@@ -32,3 +44,12 @@ class Driver:
 
 def with_services(*services: Service, nodes: tuple[Node, ...] = ()) -> Driver:
     return Driver(AddNodes(nodes=nodes or (a_node(),)), AddServices(services=services))
+
+
+def founded(*names: str) -> Driver:
+    """A cluster of these machines, the first of which founded it."""
+    return Driver(
+        Found(cluster_id="c1", epoch=1, member=a_member(names[0])),
+        *(JoinNode(member=a_member(name)) for name in names[1:]),
+        *(AddNodes(nodes=(a_node(name),)) for name in names),
+    )

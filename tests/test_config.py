@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roheletd.config import Config, explain, parse
+from roheletd.config import TIMINGS, Config, explain, parse
 from roheletd.documents import load
 from roheletd.errors import InvalidInput
 from roheletd.reference import Key, keys
@@ -49,6 +49,19 @@ def test_the_explanation_names_every_key_of_the_types() -> None:
         return set(found).union(*(names(inner, at) for at, inner in found.items()))
 
     assert {key.path for key in KEYS} == names(Config(), "$")
+
+
+@pytest.mark.parametrize("name", ["lan", "wifi"])
+def test_each_timing_lets_an_election_wait_for_several_heartbeats(name: str) -> None:
+    timing = TIMINGS[name]
+    assert parse({"cluster": {"timing": name}}).cluster.timing == name
+    assert 4 * timing.heartbeat_s <= timing.election_min_s < timing.election_max_s
+
+
+@pytest.mark.parametrize("address", ["192.168.1.7", "fd00::7", "pi4.local", "fe80::1%eth0"])
+def test_an_address_is_given_as_people_write_it(address: str) -> None:
+    config = parse({"node": {"address": address}, "broker": {"listen": address}})
+    assert (config.node.address, config.broker.listen) == (address, address)
 
 
 def test_a_time_has_its_unit_in_the_rule() -> None:
@@ -96,7 +109,7 @@ def test_the_explanation_fits_a_terminal_of_100_columns() -> None:
             {"allocation": {"strategy": "best"}},
             '$.allocation.strategy: expected one of best_fit, first_fit, worst_fit, got "best"',
         ),
-        ({"cluster": {"name": "a b"}}, "$.cluster.name: expected a name (letters, digits, "),
+        ({"cluster": {"name": "a b"}}, "$.cluster.name: expected null or a name (letters, "),
         ({"node": {"name": "n" * 64}}, "$.node.name: expected null or a name (letters, digits, "),
         (
             {"broker": {"urls": ["mqtt://a", "b:1883"]}},
@@ -116,6 +129,17 @@ def test_the_explanation_fits_a_terminal_of_100_columns() -> None:
             {"broker": {"mode": "external"}},
             "$.broker.urls: expected at least one URL with mode external",
         ),
+        (
+            {"cluster": {"role": "witness", "voter": "never"}},
+            "$.cluster.voter: expected auto: a witness does nothing but vote",
+        ),
+        ({"cluster": {"timing": "fast"}}, '.timing: expected one of lan, wifi, got "fast"'),
+        ({"cluster": {"replace_after_s": 0}}, "above 0 up to 86400, got 0"),
+        (
+            {"node": {"address": "pi4.local:9471"}},
+            "$.node.address: expected null or text: an IP address or a host name, without a port, ",
+        ),
+        ({"broker": {"listen": "a b"}}, "$.broker.listen: expected null or text: an IP address"),
     ],
 )  # fmt: skip
 def test_a_refusal_names_the_key_and_what_was_expected(document: object, message: str) -> None:

@@ -26,8 +26,15 @@ def leaves(value: object, path: str = "$") -> dict[str, object]:
     }
 
 
-def test_the_three_kinds_of_machine_have_a_preset() -> None:
-    assert [path.name for path in PRESETS] == ["edge-node.yaml", "jetson.yaml", "laptop.yaml"]
+def test_each_kind_of_machine_has_a_preset() -> None:
+    names = [path.stem for path in PRESETS]
+    assert names == ["edge-node", "jetson", "laptop", "witness"]
+
+
+def test_a_witness_votes_and_runs_nothing() -> None:
+    witness = preset("witness.yaml")
+    assert (witness.cluster.role, witness.cluster.voter) == ("witness", "auto")
+    assert witness.engine.kind == "none"
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.name)

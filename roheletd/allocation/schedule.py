@@ -1,7 +1,9 @@
 """One pass of the leader over all services: what is missing, what is too much, what is outdated.
 
 Services are served in the order in which they were first defined. What is placed and still wanted
-is never moved.
+is never moved, except from a node that has been lost for the service's `reschedule_after_s` or runs
+nothing any more. Such an instance keeps its slot, and also its place while no other node takes it:
+it runs again when its node comes back.
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,12 +40,31 @@ class Schedule(Struct, frozen=True, kw_only=True):
 class View(Struct, frozen=True, kw_only=True):
     """The soft half of what the leader knows: who is alive, what is used by others.
 
-    `displaced` names instances that cannot stay as they are placed.
+    `displaced` names instances that cannot stay as they are placed. `lost_for_s` names the lost
+    nodes.
     """
 
     liveness: Mapping[str, Liveness]
     foreign: Mapping[str, ForeignLoad]
     displaced: frozenset[str] = frozenset()
+    lost_for_s: Mapping[str, float] = {}
+
+
+class _Wanted(Struct, frozen=True, kw_only=True):
+    """The placements of one service, and the slots without one.
+
+    Those that should be `moving` to another node stay while there is none for them.
+    """
+
+    known: Definition
+    stay: tuple[Placement, ...]
+    moving: tuple[Placement, ...]
+    missing: tuple[int, ...]
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """Those to find a place for; what may come back by itself comes last."""
+        return self.missing + tuple(slot(at.instance) for at in self.moving)
 
 
 def snapshot(state: ClusterState, view: View, profile: Profile) -> Snapshot:
@@ -56,14 +77,11 @@ def schedule(state: ClusterState, view: View, profile: Profile, rng: Random) -> 
 
     What is not kept is released in the same entry, so that its share can be given out again.
     """
-    kept: list[Placement] = []
-    missing: list[tuple[Definition, list[int]]] = []
-    for definition in sorted(state.services.values(), key=lambda known: known.created_at):
-        stay, slots = _wanted(state, definition, view.displaced)
-        kept += stay
-        missing.append((definition, slots))
+    in_turn = sorted(state.services.values(), key=lambda known: known.created_at)
+    wanted = [_wanted(state, definition, view) for definition in in_turn]
+    kept = [at for each in wanted for at in (*each.stay, *each.moving)]
     free = _take(state, view, profile, kept)
-    placements, unplaceable = _fill(free, missing, profile, rng)
+    placements, unplaceable = _fill(free, wanted, profile, rng)
     still_there = {at.instance for at in (*kept, *placements)}
     return Schedule(
         place=Place(
@@ -74,38 +92,61 @@ def schedule(state: ClusterState, view: View, profile: Profile, rng: Random) -> 
     )
 
 
-def _wanted(
-    state: ClusterState, known: Definition, displaced: frozenset[str]
-) -> tuple[list[Placement], list[int]]:
-    """The placements of a service that stay, and the slots that need a (new) one.
+def next_reschedule_s(state: ClusterState, view: View) -> float | None:
+    """Seconds until the next instance is to leave its lost node, if that stays away."""
+    left_s = (
+        state.services[at.service].service.reschedule_after_s - view.lost_for_s[at.node]
+        for at in state.placements.values()
+        if at.node in view.lost_for_s
+    )
+    return min((seconds for seconds in left_s if seconds > 0), default=None)
 
-    With too many replicas the worst placed go first, by the score they were placed with.
+
+def _wanted(state: ClusterState, known: Definition, view: View) -> _Wanted:
+    """What becomes of a service's placements, and the slots that need one.
+
+    With too many replicas those on lost nodes go first, then the worst placed, by the score they
+    were placed with.
     """
-    name = known.service.name
     current = [
         at
-        for at in state.placements_of(name)
-        if at.revision == known.revision and at.instance not in displaced
+        for at in state.placements_of(known.service.name)
+        if at.revision == known.revision and at.instance not in view.displaced
     ]
-    current.sort(key=lambda at: (-at.score, slot(at.instance)))
-    stay = current[: known.service.replicas]
-    used = {slot(at.instance) for at in stay}
+    current.sort(key=lambda at: (at.node in view.lost_for_s, -at.score, slot(at.instance)))
+    held = current[: known.service.replicas]
+    moving = [at for at in held if _must_move(state, at, view)]
+    used = {slot(at.instance) for at in held}
     free = (number for number in range(1, known.service.replicas + 1) if number not in used)
-    return stay, [next(free) for _ in range(known.service.replicas - len(stay))]
+    return _Wanted(
+        known=known,
+        stay=tuple(at for at in held if at not in moving),
+        moving=tuple(moving),
+        missing=tuple(next(free) for _ in range(known.service.replicas - len(held))),
+    )
+
+
+def _must_move(state: ClusterState, at: Placement, view: View) -> bool:
+    member = state.members.get(at.node)
+    if member is not None and member.witness:
+        return True
+    lost_for_s = view.lost_for_s.get(at.node)
+    patience_s = state.services[at.service].service.reschedule_after_s
+    return lost_for_s is not None and lost_for_s >= patience_s
 
 
 def _fill(
     free: Snapshot,
-    missing: list[tuple[Definition, list[int]]],
+    wanted: list[_Wanted],
     profile: Profile,
     rng: Random,
 ) -> tuple[list[Placement], dict[str, Unplaceable]]:
     nodes = dict(free.nodes)
     placements: list[Placement] = []
     unplaceable: dict[str, Unplaceable] = {}
-    for definition, slots in missing:
-        service = definition.service
-        for number in slots:
+    for each in wanted:
+        service = each.known.service
+        for number in each.slots:
             found = allocate(Snapshot(nodes=nodes), service, profile, rng)
             if isinstance(found, Unplaceable):
                 unplaceable[service.name] = found
@@ -114,7 +155,7 @@ def _fill(
                 replace(
                     found,
                     instance=instance_name(service.name, number),
-                    revision=definition.revision,
+                    revision=each.known.revision,
                 )
             )
             nodes[found.node] = with_placement(nodes[found.node], found)

@@ -13,6 +13,7 @@ from roheletd.api import views
 from roheletd.api.access import TOKEN_FILE
 from roheletd.api.door import KEY_HEADER, TOO_LARGE
 from roheletd.api.routes import JSON, ROUTES, Route
+from roheletd.token import Token, encode
 
 Json = dict[str, Any]
 
@@ -50,6 +51,21 @@ _EXAMPLES: Final[Mapping[str, Json]] = {
             {"name": "pi4", "capacity": {"cores": {"0": 1000, "1": 1000}, "memory_mib": 3792}}
         ]
     },
+    "cluster-init": {},
+    "cluster-token": {"valid_for_s": 86_400},
+    "cluster-join": {
+        "token": encode(
+            Token(
+                cluster="edge",
+                cluster_id="0123456789abcdef",
+                epoch=1,
+                key=bytes(32),
+                brokers=("mqtt://192.168.1.7:9471",),
+            )
+        )
+    },
+    "cluster-leave": {},
+    "cluster-recover": {"force": True},
     "import-services": {
         "document": {
             "command": "ADD SERVICE",

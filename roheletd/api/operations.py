@@ -1,15 +1,14 @@
-"""Every verb, once: HTTP routes, MQTT commands and the CLI all end here.
+"""What every verb does, once: HTTP routes, MQTT commands and the CLI all end here.
 
 An operation takes one request struct and gives one response struct; it raises `InvalidInput`,
 `NotFound`, `Refused`, `Unavailable` or `UnknownOutcome`, which each door turns into a `Problem`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
-from msgspec import Struct
 
 from roheletd.allocation.allocate import explain
 from roheletd.allocation.foreign import foreign_loads
@@ -35,6 +34,7 @@ from roheletd.errors import InvalidInput, Refused, RoheletError, Unavailable
 from roheletd.model import Placement, Service, contradiction
 from roheletd.rohe import nodes_from, services_from
 from roheletd.telemetry import InstanceUse
+from roheletd.token import Token, decode
 
 
 class NotFound(RoheletError):  # noqa: N818 - the word every door uses
@@ -52,7 +52,12 @@ class Log(Protocol):
     def term(self) -> int: ...
 
     @property
-    def leader(self) -> str: ...
+    def leader(self) -> str:
+        """Who leads by all that this node knows; empty: nobody."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node may act as the leader."""
 
     @property
     def failure(self) -> str: ...
@@ -61,24 +66,28 @@ class Log(Protocol):
         """Returns once the command is durable and applied, or known to be refused."""
 
 
-class Operation(Struct, frozen=True):
-    """One verb: its name, its HTTP method and path, what it takes, what it gives, what does it."""
+class ClusterControl(Protocol):
+    """Membership of this node as the doors see it."""
 
-    name: str
-    method: Literal["GET", "POST", "DELETE"]
-    path: str
-    request: type[views.Request]
-    response: type[views.Response]
-    run: Callable[["Operations", Any, str], Awaitable[views.Response]]
+    def view(self) -> views.ClusterView: ...
 
-    @property
-    def writes(self) -> bool:
-        return self.method != "GET"
+    async def share(self) -> None:
+        """Others may join from now on, and reach what they need for that."""
 
-    @property
-    def summary(self) -> str:
-        """One line for people, from where the verb is carried out."""
-        return self.run.__doc__ or self.name
+    async def token(self, valid_for_s: int) -> str:
+        """A token that others join with; the cluster is shared from now on. 0: valid for ever."""
+
+    async def join(self, token: Token, *, force: bool) -> None:
+        """Returns once this node is bound to ask; from then on `view` says what becomes of it."""
+
+    async def leave(self) -> None:
+        """Returns once the others know."""
+
+    async def recover(self) -> None:
+        """Returns once this node leads the next epoch, alone."""
+
+    async def remove(self, name: str, *, command_id: str) -> None:
+        """Returns once it is committed. Raises `NotFound` for a name that no member has."""
 
 
 class Operations:
@@ -96,6 +105,7 @@ class Operations:
         membership: Membership,
         events: Events,
         log: Log,
+        cluster_control: ClusterControl | None = None,
         clock: Clock,
         challenge: Callable[[], str],
         own_instances: Callable[[], tuple[InstanceUse, ...]],
@@ -109,6 +119,7 @@ class Operations:
         self._membership = membership
         self._events = events
         self._log = log
+        self._cluster_control = cluster_control
         self._clock = clock
         self._challenge = challenge
         self._own_instances = own_instances
@@ -258,6 +269,65 @@ class Operations:
             )
         return await self._commit(RemoveNode(name=request.name), command_id)
 
+    async def cluster_status(self, _request: views.Nothing, _id: str) -> views.ClusterView:
+        """Who is in the cluster, who leads, and what the loss of one more node would mean."""
+        return self._control.view()
+
+    async def cluster_init(self, request: views.ClusterToShare, _id: str) -> views.Changes:
+        """Let other nodes join the cluster of this one."""
+        before = self._control.view()
+        if request.name not in (None, before.cluster):
+            raise Refused(
+                f"this node belongs to cluster {before.cluster} already, and a cluster keeps its "
+                "name: name it before the first start, or use another data directory"
+            )
+        await self._control.share()
+        return views.Changes(changed={before.cluster: "unchanged" if before.shared else "shared"})
+
+    async def cluster_token(self, request: views.TokenWanted, _id: str) -> views.TokenMade:
+        """Make the secret that another node joins with."""
+        text = await self._control.token(request.valid_for_s)
+        return views.TokenMade(token=text, expires_at_s=decode(text).expires_at_s)
+
+    async def cluster_join(self, request: views.ClusterToJoin, _id: str) -> views.Changes:
+        """Make this node ask to be let into a cluster; its status tells what becomes of it."""
+        token = decode(request.token)
+        await self._control.join(token, force=request.force)
+        return views.Changes(changed={token.cluster: "joining"})
+
+    async def cluster_leave(self, _request: views.Nothing, _id: str) -> views.Changes:
+        """Take this node out of its cluster; what ran here is placed on the others."""
+        cluster = self._control.view().cluster
+        await self._control.leave()
+        return views.Changes(changed={cluster: "left"})
+
+    async def cluster_remove(self, request: views.ByName, command_id: str) -> views.Changes:
+        """Take a node out of the cluster that will not come back."""
+        if self._membership.liveness(request.name, self._clock.now_s()) == "alive":
+            raise Refused(
+                f"node {request.name} is alive: `roheletd cluster leave` on it, or stop its "
+                "roheletd first"
+            )
+        await self._control.remove(request.name, command_id=command_id)
+        return views.Changes(changed={request.name: "removed"})
+
+    async def cluster_recover(self, request: views.Recovery, _id: str) -> views.Changes:
+        """Begin anew from this node alone, where most voters are lost for good."""
+        if not request.force:
+            raise Refused(
+                "what was acknowledged and is not on this node would be lost, and all other nodes "
+                "would have to join anew: ask with `force` where most voters are lost for good"
+            )
+        await self._control.recover()
+        after = self._control.view()
+        return views.Changes(changed={after.cluster: f"recovered in epoch {after.epoch}"})
+
+    @property
+    def _control(self) -> ClusterControl:
+        if self._cluster_control is None:
+            raise Refused("not available: this daemon runs without a cluster")
+        return self._cluster_control
+
     async def _next_events(self, after: int, wait_s: float) -> tuple[Event, ...]:
         happened = asyncio.Event()
 
@@ -369,80 +439,3 @@ def problem_of(error: RoheletError) -> views.Problem:
         case Unavailable():
             return views.Problem(error="unavailable", reason=str(error))
     return views.Problem(error="refused", reason=str(error))
-
-
-OPERATIONS = (
-    Operation("status", "GET", "/status", views.Nothing, views.Status, Operations.status),
-    Operation("ready", "GET", "/readyz", views.Nothing, views.Ready, Operations.ready),
-    Operation(
-        "leader", "GET", "/api/v1/leader", views.Nothing, views.LeaderView, Operations.leader
-    ),
-    Operation("nodes", "GET", "/api/v1/nodes", views.Nothing, views.Nodes, Operations.nodes),
-    Operation(
-        "add-nodes", "POST", "/api/v1/nodes", views.NodesToAdd, views.Changes, Operations.add_nodes
-    ),
-    Operation(
-        "remove-node",
-        "DELETE",
-        "/api/v1/nodes/{name}",
-        views.ByName,
-        views.Changes,
-        Operations.remove_node,
-    ),
-    Operation(
-        "services", "GET", "/api/v1/services", views.Nothing, views.Services, Operations.services
-    ),
-    Operation(
-        "add-services",
-        "POST",
-        "/api/v1/services",
-        views.ServicesToAdd,
-        views.Changes,
-        Operations.add_services,
-    ),
-    Operation(
-        "remove-service",
-        "DELETE",
-        "/api/v1/services/{name}",
-        views.ByName,
-        views.Changes,
-        Operations.remove_service,
-    ),
-    Operation(
-        "instances",
-        "GET",
-        "/api/v1/instances",
-        views.Nothing,
-        views.Instances,
-        Operations.instances,
-    ),
-    Operation(
-        "events", "GET", "/api/v1/events", views.EventsAfter, views.EventList, Operations.events
-    ),
-    Operation("why", "GET", "/api/v1/why/{name}", views.ByName, views.Why, Operations.why),
-    Operation(
-        "telemetry",
-        "GET",
-        "/api/v1/telemetry",
-        views.Nothing,
-        views.TelemetryList,
-        Operations.telemetry,
-    ),
-    Operation(
-        "import-services",
-        "POST",
-        "/api/v1/rohe/services",
-        views.Document,
-        views.Changes,
-        Operations.import_services,
-    ),
-    Operation(
-        "import-nodes",
-        "POST",
-        "/api/v1/rohe/nodes",
-        views.Document,
-        views.Changes,
-        Operations.import_nodes,
-    ),
-)
-"""Every verb there is. What is not in this table cannot be asked through any door."""

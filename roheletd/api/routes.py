@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from roheletd.api import views
-from roheletd.api.operations import OPERATIONS, NotFound, Operation, Operations
+from roheletd.api.operations import NotFound, Operations
+from roheletd.api.table import OPERATIONS, Operation
 from roheletd.errors import RoheletError
 
 Method = Literal["GET", "POST", "DELETE"]

@@ -14,6 +14,11 @@ from roheletd.cluster.membership import Liveness
 from roheletd.cluster.soft import BrokerLink, EngineLink
 from roheletd.model import Name, Node, PortBinding, Service
 from roheletd.telemetry import Telemetry
+from roheletd.token import LENGTH_MAX
+
+Standing = Literal["joined", "joining", "refused", "left"]
+Part = Literal["leader", "follower", "candidate", "learner", "not a member"]
+MemberRole = Literal["voter", "witness", "learner", "follower"]
 
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +58,31 @@ class EventsAfter(Request, frozen=True):
 
     after: Annotated[int, Meta(ge=0)] = 0
     wait_s: Annotated[float, Meta(ge=0, le=60)] = 0.0
+
+
+class ClusterToShare(Request, frozen=True):
+    """Let others join. `name` is what the cluster is expected to be called; null: whatever."""
+
+    name: Name | None = None
+
+
+class TokenWanted(Request, frozen=True):
+    """A token that is good for so long from now; 0: for ever."""
+
+    valid_for_s: Annotated[int, Meta(ge=0, le=315_360_000)] = 86_400
+
+
+class ClusterToJoin(Request, frozen=True):
+    """The cluster of `token`. `force`: give up what this node has of its own."""
+
+    token: Annotated[str, Meta(max_length=LENGTH_MAX)]
+    force: bool = False
+
+
+class Recovery(Request, frozen=True):
+    """Go on from what this node has. `force` must be true: what only others have is lost."""
+
+    force: bool = False
 
 
 class Response(Struct, frozen=True, kw_only=True):
@@ -201,3 +231,57 @@ class TelemetryList(Response, frozen=True):
     """The newest report of each node that was heard."""
 
     telemetry: tuple[Telemetry, ...]
+
+
+class MemberView(Response, frozen=True):
+    """One node of the cluster.
+
+    `role`: a voter decides, and so does a witness, which runs nothing; a learner is brought up to
+    date to become one; a follower hears what was decided. `voter: never` keeps it a follower.
+    `lag` is in entries, and only the leader knows it.
+    """
+
+    name: str
+    id: str
+    role: MemberRole
+    liveness: Liveness
+    voter: Literal["auto", "never"] = "auto"
+    lag: int | None = None
+    broker: str = ""
+    version: str = ""
+
+
+class ClusterView(Response, frozen=True):
+    """The cluster as this node knows it; `leader_heard_s` ago, where another one leads.
+
+    `membership` is this node's own: `joining` until the leader lets it in, `refused` with the
+    `reason` where it does not. `outlook` says in words what the loss of one more node would mean,
+    `failure` why this node takes no part.
+    """
+
+    cluster: str
+    cluster_id: str
+    epoch: int
+    node: str
+    member: str
+    membership: Standing
+    role: Part
+    leader: str
+    term: int
+    commit_index: int
+    applied_index: int
+    members: tuple[MemberView, ...]
+    reason: str = ""
+    shared: bool = False
+    leader_heard_s: float | None = None
+    links: tuple[BrokerLink, ...] = ()
+    outlook: str = ""
+    failure: str = ""
+    dropped_messages: dict[str, int] = {}
+
+
+class TokenMade(Response, frozen=True):
+    """A secret: whoever has `token` can join. `expires_at_s` is since 1970; 0: never."""
+
+    token: str
+    expires_at_s: int

@@ -31,6 +31,7 @@ BAD_PASSWORD = 134
 NOT_AUTHORIZED = 135
 TAKEN_OVER = 142
 _KEEPALIVE = 141
+NO_ANSWER = -1  # no code of MQTT: the broker says nothing at all
 _DISCONNECT = b"\xe0\x00"
 # What paho 2.1 and 2.2 raise on bytes that are not MQTT.
 _NOT_MQTT = (MQTTException, struct.error, ValueError, IndexError, KeyError)
@@ -61,7 +62,10 @@ class Loss(Struct, frozen=True):
 
 CLOSED = Loss("closed by this node")
 LOST = Loss("the connection was lost")
-SILENT = Loss(f"no answer within {CONNECT_TIMEOUT_S:.0f} s")
+
+
+def no_answer(timeout_s: float) -> Loss:
+    return Loss(f"no answer within {timeout_s:g} s", NO_ANSWER)
 
 
 class _OnChannel(Client):
@@ -256,7 +260,7 @@ def _hung_up(code: ReasonCode, access: Access, *, by_broker: bool) -> Loss:
     return LOST
 
 
-def unreachable(error: OSError, access: Access) -> Loss:
+def unreachable(error: OSError, access: Access, timeout_s: float) -> Loss:
     match error:
         case ssl.SSLCertVerificationError():
             return Loss(f"its certificate is not trusted: {error.verify_message} (broker.ca_file)")
@@ -269,5 +273,5 @@ def unreachable(error: OSError, access: Access) -> Loss:
         case ConnectionRefusedError():
             return Loss("no broker listens there")
         case TimeoutError():
-            return Loss(SILENT.reason)
+            return Loss(no_answer(timeout_s).reason)
     return Loss(error.strerror or str(error))

@@ -21,14 +21,15 @@ from roheletd.broker.connection import (
     CLOSED,
     CONNECT_TIMEOUT_S,
     LOST,
+    NO_ANSWER,
     NOT_AUTHORIZED,
-    SILENT,
     TAKEN_OVER,
     UNSUPPORTED_VERSION,
     Access,
     Connection,
     Loss,
     Version,
+    no_answer,
     unreachable,
 )
 
@@ -47,6 +48,7 @@ class Link(Struct, frozen=True, kw_only=True):
     """The state of the link. `reason` says why there is none; `since_s` is on the loop's clock.
 
     `dropped` counts messages that were refused or lost for want of a link, or of room on it.
+    `heard_s` is when another node was last heard over it, where somebody keeps account of that.
     """
 
     connected: bool = False
@@ -56,6 +58,7 @@ class Link(Struct, frozen=True, kw_only=True):
     since_s: float = 0.0
     reconnects: int = 0
     dropped: int = 0
+    heard_s: float | None = None
 
 
 class Session:
@@ -94,6 +97,7 @@ class Session:
         self._dropped = 0
         self._connection: Connection | None = None
         self._running: asyncio.Timeout | None = None
+        self._left: Loss | None = None
         self._closed = False
 
     @property
@@ -112,6 +116,22 @@ class Session:
                 raise
         finally:
             self._running = None
+
+    async def attempt(self, connect_timeout_s: float) -> Loss:
+        """One link to the first broker, until it ends: for an owner that chooses the next."""
+        self._left = None
+        address = self._addresses[0]
+        loss = await self._visit(address, connect_timeout_s)
+        self._lost(address, loss)
+        return loss
+
+    async def leave(self, why: str) -> None:
+        """End the link that there is; the broker is told, so it publishes no will."""
+        connection = self._connection
+        if connection is not None and self._link.connected:
+            self._left = Loss(why)
+            await connection.finish()
+            connection.end(self._left)
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> bool:
         """Hand one message over; never waits. False: it was dropped, and counted."""
@@ -144,14 +164,14 @@ class Session:
     async def _stay_linked(self) -> None:
         failures = 0
         for address in itertools.cycle(self._addresses):
-            loss = await self._visit(address)
+            loss = await self._visit(address, CONNECT_TIMEOUT_S)
             failures = 0 if self._lost(address, loss) else failures + 1
             rounds, others = divmod(failures, len(self._addresses))
             if not others:
                 refused = loss.code in (BAD_PASSWORD, NOT_AUTHORIZED)
                 await asyncio.sleep(pause_s(rounds, refused=refused, rng=self._rng))
 
-    async def _visit(self, address: Address) -> Loss:
+    async def _visit(self, address: Address, timeout_s: float) -> Loss:
         """One attempt, or two where the broker says that it does not speak MQTT 5.
 
         Some (amqtt) say nothing at all: after silence the next attempt is made with the other
@@ -159,25 +179,25 @@ class Session:
         """
         url = address.url
         new = self._access.mqtt5 and url not in self._old | self._silent
-        loss = await self._hold(address, "5.0" if new else "3.1.1")
+        loss = await self._hold(address, "5.0" if new else "3.1.1", timeout_s)
         if loss.code == UNSUPPORTED_VERSION and new:
             self._old.add(url)
-            loss = await self._hold(address, "3.1.1")
-        if loss is SILENT and new:
+            loss = await self._hold(address, "3.1.1", timeout_s)
+        if loss.code == NO_ANSWER and new:
             self._silent.add(url)
         else:
             self._silent.discard(url)
         return loss
 
-    async def _hold(self, address: Address, version: Version) -> Loss:
-        patience = asyncio.timeout(CONNECT_TIMEOUT_S)
+    async def _hold(self, address: Address, version: Version, timeout_s: float) -> Loss:
+        patience = asyncio.timeout(timeout_s)
         try:
             async with patience:
                 ca_file = self._access.ca_file
                 try:
-                    sock = await dial(address, ca_file=ca_file, timeout_s=CONNECT_TIMEOUT_S)
+                    sock = await dial(address, ca_file=ca_file, timeout_s=timeout_s)
                 except OSError as error:
-                    return unreachable(error, self._access)
+                    return unreachable(error, self._access, timeout_s)
                 self._connection = Connection(
                     sock,
                     self._access,
@@ -190,7 +210,7 @@ class Session:
         except TimeoutError:
             if not patience.expired():
                 raise
-            return SILENT
+            return no_answer(timeout_s)
         finally:
             if self._connection is not None:
                 self._dropped += self._connection.unacknowledged
@@ -228,13 +248,16 @@ class Session:
         if was.connected or reason != was.reason:
             since_s = now_s if was.connected else was.since_s
             self._link = replace(was, connected=False, reason=reason, since_s=since_s)
-            self._log(logging.WARNING, f"no link to the broker: {reason}")
+            level = logging.INFO if self._left else logging.WARNING
+            self._log(level, f"no link to the broker: {reason}")
             self._on_link(False, reason)  # noqa: FBT003 - a callback takes what it is given
         return steady
 
     def _plainly(self, loss: Loss) -> str:
         if self._closed:
             return CLOSED.reason
+        if self._left:
+            return self._left.reason
         if loss.code == TAKEN_OVER or (loss == LOST and self._short_links >= SHORT_LINKS):
             name = self._access.client_id
             return f"it keeps ending our connections: is a second daemon using the name {name}?"

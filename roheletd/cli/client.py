@@ -23,6 +23,7 @@ ANSWER_BYTES_MAX = 64 << 20
 SOCKET_NAME = "roheletd.sock"
 
 _OK = range(200, 300)
+_ABSENT = (FileNotFoundError, ConnectionRefusedError)
 _UNAUTHORIZED = 401
 _HINTS = {
     errno.ENOENT: "is not there: start the daemon (`systemctl start roheletd` or `roheletd run`), "
@@ -38,6 +39,10 @@ class Unreachable(RoheletError):  # noqa: N818 - reads as what it is
     """Nobody answers, or somebody else does."""
 
     exit_code = UNREACHABLE
+
+
+class NoDaemon(Unreachable):
+    """Nobody listens at all, so nothing that was asked has happened."""
 
 
 class Problem(RoheletError):  # noqa: N818 - the word of the API
@@ -131,10 +136,11 @@ class Client:
             reason = hint or f"cannot be reached: {error.strerror or error}"
         if isinstance(error, FileNotFoundError):
             reason += _quickstart_hint()
-        begun = not isinstance(error, FileNotFoundError | ConnectionRefusedError | PermissionError)
+        begun = not isinstance(error, (*_ABSENT, PermissionError))
         if change and begun:
             reason += "; the change may or may not have been made, asking again is safe"
-        raise Unreachable(f"no daemon: {self.address} {reason}") from None
+        kind = NoDaemon if isinstance(error, _ABSENT) else Unreachable
+        raise kind(f"no daemon: {self.address} {reason}") from None
 
 
 def address_of(*, url: str | None, data_dir: str | None) -> Address:

@@ -25,6 +25,10 @@ def command(name: str) -> Command:
             from roheletd.cli import orchestration
 
             return orchestration.COMMANDS[name]
+        case _ if name.startswith("cluster "):
+            from roheletd.cli import cluster
+
+            return cluster.COMMANDS[name]
         case _:
             from roheletd.cli import reading
 

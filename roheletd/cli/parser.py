@@ -7,6 +7,7 @@ in argv are built; `--help` and shell completion build them all.
 import argparse
 from collections.abc import Callable, Collection, Sequence
 
+from roheletd.cli.cluster_verbs import add_cluster
 from roheletd.cli.options import (
     QUICKSTART_TIMEOUT_S,
     SHELLS,
@@ -278,6 +279,7 @@ _COMMANDS: dict[str, Callable[[Commands, str], None]] = {
     "leader": _add_listing,
     "events": _add_events,
     "why": _add_why,
+    "cluster": add_cluster,
     "orchestration": add_orchestration,
     "sign": _add_sign,
     "config-check": _add_config_check,

@@ -3,8 +3,8 @@
 import argparse
 import os
 
-from roheletd.api.operations import OPERATIONS, Operation
 from roheletd.api.requests import convert
+from roheletd.api.table import MQTT_OPERATIONS, Operation
 from roheletd.cli.client import Client, directory
 from roheletd.cli.files import content, document
 from roheletd.cli.orchestration import request
@@ -55,7 +55,7 @@ def _check(verb: str, body: dict[str, object]) -> None:
 
 
 def _operation(verb: str) -> Operation:
-    known = {operation.name: operation for operation in OPERATIONS}
+    known = {operation.name: operation for operation in MQTT_OPERATIONS}
     if verb not in known:
         raise InvalidInput("COMMAND", f"expected one of {', '.join(sorted(known))}; got {verb}")
     return known[verb]

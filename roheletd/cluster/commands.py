@@ -4,10 +4,12 @@ Inside an entry they are msgpack maps tagged by `command`, so that an entry stay
 version that added fields with defaults.
 """
 
-import msgspec
-from msgspec import Struct
+from typing import Annotated
 
-from roheletd.model import Name, Node, Placement, Service
+import msgspec
+from msgspec import Meta, Struct
+
+from roheletd.model import Member, Name, Node, Placement, Service
 
 
 class Command(Struct, frozen=True, kw_only=True, tag_field="command"):
@@ -33,9 +35,33 @@ class AddNodes(Command, frozen=True, tag="add-nodes"):
 
 
 class RemoveNode(Command, frozen=True, tag="remove-node"):
-    """Forget a node; what was placed on it is placed again elsewhere."""
+    """Forget a node and its membership; what was placed on it is placed again elsewhere."""
 
     name: Name
+
+
+class JoinNode(Command, frozen=True, tag="join-node"):
+    """Take a machine in, or correct what is known of it.
+
+    `previous` is the id that this machine had before, which proves that the name is its own.
+    `expires_at_s` is that of the token that it was given (seconds since 1970; 0: never).
+    """
+
+    member: Member
+    previous: str = ""
+    expires_at_s: int = 0
+
+
+class Found(Command, frozen=True, tag="found"):
+    """The first entry of a cluster, or of an epoch: `member` alone is in it.
+
+    What is known of the machines of an earlier epoch, and what is placed on them, stays: what runs
+    keeps its place until its node is lost.
+    """
+
+    cluster_id: Annotated[str, Meta(min_length=1)]
+    epoch: Annotated[int, Meta(ge=1)]
+    member: Member
 
 
 class Place(Command, frozen=True, tag="place"):
@@ -45,7 +71,7 @@ class Place(Command, frozen=True, tag="place"):
     released: tuple[str, ...] = ()
 
 
-AnyCommand = AddServices | RemoveService | AddNodes | RemoveNode | Place
+AnyCommand = AddServices | RemoveService | AddNodes | RemoveNode | JoinNode | Found | Place
 
 
 class Proposal(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 Sync and without I/O. The runner tells what the engine said and what it did; this says what follows.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -36,6 +36,13 @@ class Happening(Struct, frozen=True):
     reason: str = ""
 
 
+class Orders(Struct, frozen=True, kw_only=True):
+    """What is to run here now, and for how many seconds that holds if nothing else changes it."""
+
+    run: dict[str, InstanceSpec]
+    for_s: float
+
+
 class _Use(Struct, frozen=True):
     cpu_millicores: int | None
     memory_mib: int | None
@@ -48,8 +55,10 @@ def instance_of(action: Action) -> str:
     return action.spec.instance if isinstance(action, Run) else action.instance
 
 
-def specifications(state: ClusterState, *, cluster: str, node: str) -> dict[str, InstanceSpec]:
-    """What the agreed state wants running on `node`, by instance."""
+def specifications(
+    state: ClusterState, *, cluster: str, node: str, stopping: Collection[str] = ()
+) -> dict[str, InstanceSpec]:
+    """What the agreed state wants running on `node`, by instance, less what is `stopping`."""
     return {
         name: specification(
             cluster=cluster,
@@ -58,6 +67,7 @@ def specifications(state: ClusterState, *, cluster: str, node: str) -> dict[str,
             node=state.registrations[node].node,
         )
         for name, at in state.placements_on(node).items()
+        if name not in stopping
     }
 
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from roheletd.model import EngineKind
-from roheletd.telemetry import Telemetry
+from roheletd.telemetry import Telemetry, smoothed
 
 
 class BrokerLink(Struct, frozen=True, kw_only=True):
@@ -45,6 +45,8 @@ class SoftState:
 
     def __init__(self, *, broker: BrokerLink, engine: EngineLink) -> None:
         self.broker = broker
+        self.links: tuple[BrokerLink, ...] = ()
+        """Each broker of the list that was tried; `broker` is the first one that is connected."""
         self.engine = engine
         self.telemetry: dict[str, Telemetry] = {}
         self.usual_millicores: dict[str, dict[int, float]] = {}
@@ -60,3 +62,31 @@ class SoftState:
         """Part of the daemon to what is wrong with it, where it goes on all the same."""
         self.dropped_messages: dict[str, int] = {}
         """Reason to count of the messages that were not acted on."""
+        self.dropped_frames: dict[str, int] = {}
+        """The same of what nodes say to each other."""
+        self.leader_nonce = ""
+        """What a signed MQTT command has to repeat, as the leader said last."""
+        self._leader_term = 0
+
+    def heard_telemetry(self, report: Telemetry, *, steady_s: float = 0.0) -> None:
+        """A node's newest report.
+
+        One of a shorter time than `steady_s`, as at a start, says nothing of what is usual.
+        """
+        node = report.node
+        self.telemetry[node] = report
+        if report.cpu is not None and report.interval_s >= steady_s:
+            self.usual_millicores[node] = smoothed(
+                self.usual_millicores.get(node, {}),
+                report.cpu.used_millicores,
+                interval_s=report.interval_s,
+            )
+
+    def forget(self, node: str) -> None:
+        """A node that is lost: what it said of itself is of the past."""
+        for known in (self.telemetry, self.usual_millicores, self.refused_ports):
+            known.pop(node, None)
+
+    def leader_said(self, term: int, nonce: str) -> None:
+        if term >= self._leader_term:
+            self._leader_term, self.leader_nonce = term, nonce

@@ -16,6 +16,8 @@ from roheletd.cluster.commands import (
     AddServices,
     AnyCommand,
     Applied,
+    Found,
+    JoinNode,
     Missing,
     Outcome,
     Place,
@@ -24,10 +26,13 @@ from roheletd.cluster.commands import (
     RemoveNode,
     RemoveService,
 )
-from roheletd.model import Node, Placement, Service
+from roheletd.model import Member, Node, Placement, Service, node_of
 
 REMEMBERED_COMMANDS = 1024
 """How many command ids are kept to recognise one that is sent again; the oldest are forgotten."""
+
+AROUND_INSTANCES = ("replicas", "reschedule_after_s", "on_isolation")
+"""Fields of a service that say how many instances there are and where, and not what one is."""
 
 
 class Definition(Struct, frozen=True, kw_only=True):
@@ -62,18 +67,27 @@ class SavedState(Struct, frozen=True, kw_only=True):
     registrations: dict[str, Registration] = {}
     placements: dict[str, Placement] = {}
     outcomes: dict[str, Remembered] = {}
+    members: dict[str, Member] = {}
+    cluster_id: str = ""
+    epoch: int = 0
 
 
 class ClusterState:
-    """Services, nodes and placements by name, and how far the log has been applied."""
+    """Services, nodes, members and placements by name, and how far the log has been applied."""
 
     def __init__(self, saved: SavedState | None = None) -> None:
-        saved = saved or SavedState(index=0, term=0)
+        self.restore(saved or SavedState(index=0, term=0))
+
+    def restore(self, saved: SavedState) -> None:
+        """Become what a snapshot holds; whoever has this object sees it."""
         self.applied_index = saved.index
         self.applied_term = saved.term
         self.services = dict(saved.services)
         self.registrations = dict(saved.registrations)
         self.placements = dict(saved.placements)
+        self.members = dict(saved.members)
+        self.cluster_id = saved.cluster_id
+        self.epoch = saved.epoch
         self._outcomes = dict(saved.outcomes)
 
     def saved(self) -> SavedState:
@@ -84,6 +98,9 @@ class ClusterState:
             registrations=dict(self.registrations),
             placements=dict(self.placements),
             outcomes=dict(self._outcomes),
+            members=dict(self.members),
+            cluster_id=self.cluster_id,
+            epoch=self.epoch,
         )
 
     def foresee(self, proposal: Proposal) -> Outcome | None:
@@ -101,10 +118,7 @@ class ClusterState:
 
     def apply(self, index: int, term: int, proposal: Proposal) -> Outcome:
         """Apply the committed entry at `index`; entries come in order and only once."""
-        assert index == self.applied_index + 1, (index, self.applied_index)
-        assert term >= self.applied_term, (term, self.applied_term)
-        self.applied_index = index
-        self.applied_term = term
+        self.advance(index, term)
         if (known := self._repeated(proposal)) is not None:
             return known
         outcome = self._outcome(proposal.command)
@@ -114,6 +128,13 @@ class ClusterState:
         while len(self._outcomes) > REMEMBERED_COMMANDS:
             del self._outcomes[next(iter(self._outcomes))]
         return outcome
+
+    def advance(self, index: int, term: int) -> None:
+        """Go past a committed entry that is no command: it changes nothing else."""
+        assert index == self.applied_index + 1, (index, self.applied_index)
+        assert term >= self.applied_term, (term, self.applied_term)
+        self.applied_index = index
+        self.applied_term = term
 
     @property
     def nodes(self) -> dict[str, Node]:
@@ -127,6 +148,22 @@ class ClusterState:
         found = [at for at in self.placements.values() if at.service == service]
         return sorted(found, key=lambda at: slot(at.instance))
 
+    @property
+    def expected(self) -> frozenset[str]:
+        """Nodes whose silence means something; that of a merely declared one does not."""
+        measured = (name for name, known in self.registrations.items() if known.measured)
+        return frozenset((*self.members, *measured))
+
+    def member_by_id(self, member_id: str) -> Member | None:
+        """None for an id that the cluster has forgotten, or knows under the name's new id."""
+        known = self.members.get(node_of(member_id))
+        return known if known and known.id == member_id else None
+
+    def brokers(self, member_ids: Iterable[str]) -> tuple[str, ...]:
+        """URLs of the brokers that these members run, in the order given, each once."""
+        known = (self.member_by_id(member_id) for member_id in member_ids)
+        return tuple(dict.fromkeys(member.broker for member in known if member and member.broker))
+
     def check(self) -> None:
         """Assert what must hold after every entry; run by tests after each step."""
         for name, at in self.placements.items():
@@ -135,6 +172,9 @@ class ClusterState:
             assert at.node in self.registrations, f"{name} is placed on no node"
             assert at.revision <= self.services[at.service].revision
             assert 0 < at.placed_at <= self.applied_index
+        for name, member in self.members.items():
+            assert name == member.name == node_of(member.id), f"{name} is {member}"
+        assert (self.epoch > 0) == bool(self.cluster_id), "an epoch is that of a cluster"
         assert len(self._outcomes) <= REMEMBERED_COMMANDS
 
     def _repeated(self, proposal: Proposal) -> Outcome | None:
@@ -149,12 +189,16 @@ class ClusterState:
                 return self._outcome_of_services(services)
             case RemoveService(name=name) if name not in self.services:
                 return Missing(reason=f"there is no service {name}")
-            case RemoveNode(name=name) if name not in self.registrations:
+            case RemoveNode(name=name) if name not in {*self.registrations, *self.members}:
                 return Missing(reason=f"there is no node {name}")
             case RemoveService(name=name) | RemoveNode(name=name):
                 return Applied(changed={name: "removed"})
             case AddNodes(nodes=nodes):
-                return Applied(changed={node.name: self._change_of_node(node) for node in nodes})
+                return self._outcome_of_nodes(nodes)
+            case JoinNode():
+                return self._outcome_of_join(command)
+            case Found():
+                return self._outcome_of_found(command)
             case Place():
                 return self._outcome_of_place(command)
 
@@ -172,6 +216,38 @@ class ClusterState:
             else:
                 changed[service.name] = "unchanged" if known.service == service else "updated"
         return Applied(changed=changed)
+
+    def _outcome_of_nodes(self, nodes: tuple[Node, ...]) -> Outcome:
+        """A machine registers itself as a member only: what is placed elsewhere never starts."""
+        for node in nodes:
+            outsider = self.cluster_id and node.name not in self.members
+            if outsider and node.source == "measured":
+                return Rejected(reason=f"{node.name} is no member of this cluster: let it join")
+        return Applied(changed={node.name: self._change_of_node(node) for node in nodes})
+
+    def _outcome_of_join(self, command: JoinNode) -> Outcome:
+        member = command.member
+        known = self.members.get(member.name)
+        if node_of(member.id) != member.name:
+            return Rejected(reason=f"the member id {member.id} is none of node {member.name}")
+        if known is None:
+            change = "joined"
+        elif known.id == member.id:
+            change = "unchanged" if known == member else "updated"
+        elif known.id == command.previous:
+            change = "rejoined"
+        else:
+            return Rejected(
+                reason=f"the name {member.name} is taken by another machine: choose another "
+                f"node.name, or `roheletd cluster remove {member.name}` if that one will not come "
+                "back"
+            )
+        return Applied(changed={member.name: change})
+
+    def _outcome_of_found(self, command: Found) -> Outcome:
+        if command.epoch <= self.epoch:
+            return Rejected(reason=f"the cluster is in epoch {self.epoch} already")
+        return Applied(changed={command.member.name: "founded"})
 
     def _change_of_node(self, node: Node) -> str:
         known = self.registrations.get(node.name)
@@ -202,13 +278,16 @@ class ClusterState:
                 for node in nodes:
                     self.registrations[node.name] = self._registered(node)
             case RemoveNode(name=name):
-                del self.registrations[name]
+                self.registrations.pop(name, None)
+                self.members.pop(name, None)
                 self._release(self.placements_on(name))
-            case Place(placements=placements, released=released):
-                self._release(name for name in released if name in self.placements)
-                for at in placements:
-                    if self._fits_state(at):
-                        self.placements[at.instance] = replace(at, placed_at=index)
+            case JoinNode(member=member):
+                self.members[member.name] = member
+            case Found(cluster_id=cluster_id, epoch=epoch, member=member):
+                self.cluster_id, self.epoch = cluster_id, epoch
+                self.members = {member.name: member}
+            case Place():
+                self._place(index, command)
 
     def _define(self, index: int, service: Service) -> None:
         known = self.services.get(service.name)
@@ -219,9 +298,15 @@ class ClusterState:
         self.services[service.name] = known
 
     def _revision(self, index: int, known: Definition, service: Service) -> int:
-        """A change of nothing but the number of replicas replaces no running instance."""
-        same = replace(known.service, replicas=service.replicas) == service
+        """A change of what no single instance is made from replaces no running instance."""
+        around = {field: getattr(service, field) for field in AROUND_INSTANCES}
+        same = replace(known.service, **around) == service
         return known.revision if same else index
+
+    def _place(self, index: int, command: Place) -> None:
+        self._release(name for name in command.released if name in self.placements)
+        for at in filter(self._fits_state, command.placements):
+            self.placements[at.instance] = replace(at, placed_at=index)
 
     def _registered(self, node: Node) -> Registration:
         """Hardware that was measured stands over what was declared; labels of both stay."""

@@ -76,6 +76,12 @@ class Announcer:
             if self._said is None:
                 self._wake.set()
 
+    def beat(self) -> None:
+        """A sign of life, where telemetry is too rare to be one."""
+        if self._link is not None:
+            topic = self._topics.status(self._node)
+            self._link.publish(topic, self._sealer.seal(topic, self._status("online")))
+
     def event(self, event: Event) -> None:
         """Events are for people's eyes: nobody acts on them, so they carry no seal."""
         if self._link is not None:
@@ -96,7 +102,7 @@ class Announcer:
         topic = self._topics.status(self._node)
         status = self._sealer.seal(topic, self._status("online"))
         taken = link.publish(topic, status, qos=1, retain=True)
-        if self._log.leader == self._node:
+        if self._log.leads:
             notice = LeaderNotice(name=self._node, term=self._log.term)
             topic = self._topics.leader
             sealed = self._sealer.seal(topic, notice, nonce=self._challenge.nonce)
@@ -107,7 +113,7 @@ class Announcer:
         return NodeStatus(
             node=self._node,
             state=state,
-            role="leader" if self._log.leader == self._node else "follower",
+            role="leader" if self._log.leads else "follower",
             version=self._version,
             applied=self._state.applied_index,
         )

@@ -1,153 +1,178 @@
-"""Drives the agreed log: persist, then send, then apply; and answers whoever proposed.
+"""Drives the agreed log: persist, then send, then apply.
 
-With one voter there is nobody to send to. If a write fails, nobody knows what the disk holds:
-this node then takes part in nothing until it is restarted, while its containers run on and reads
-still answer.
+Whatever happens to the core happens in this loop, one thing after the other: messages, time and
+proposals wait in a queue while the disk is written. If a write fails, nobody knows what the disk
+holds: this node then takes part in nothing until it is restarted, while its containers run on and
+reads still answer.
 """
 
 import asyncio
 import logging
+import math
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
-import msgspec
-
-from roheletd.api.operations import UnknownOutcome
-from roheletd.cluster.commands import AnyCommand, Outcome, Proposal, Rejected, decode, encode
-from roheletd.cluster.state import ClusterState
-from roheletd.cluster.state import decode as decode_state
-from roheletd.cluster.state import encode as encode_state
-from roheletd.errors import InvalidInput, Unavailable
-from roheletd.raft import Entry
-from roheletd.raft.solo import Solo
+from roheletd.clock import Clock
+from roheletd.cluster.applier import Applier, UnknownEntry
+from roheletd.raft import (
+    AnyMessage,
+    ChangeRefused,
+    Configuration,
+    Message,
+    NotLeader,
+    Raft,
+    Ready,
+)
 from roheletd.store import Store, StoreFailed
 
 log = logging.getLogger(__name__)
 
-ENTRY_BYTES_MAX = 1 << 20
-PROPOSALS_MAX = 1000
-SNAPSHOT_AFTER_ENTRIES = 1000
-SNAPSHOT_AFTER_BYTES = 1 << 20
+INPUTS_MAX = 10_000
+"""Messages that may wait for the disk. Raft survives the loss of those beyond."""
+SETTLE_S = 1.0
+"""How long after the last entry the disk is told that it is committed, if nothing else was."""
 
-
-async def recover(store: Store) -> tuple[ClusterState, Solo]:
-    """The state that the disk leads to, and a core that goes on from there in a new term."""
-    saved = await store.load()
-    try:
-        state = ClusterState(None if saved.snapshot is None else decode_state(saved.snapshot))
-    except msgspec.MsgspecError as error:
-        raise StoreFailed(
-            f"the snapshot is of a version that this one cannot read: {error}"
-        ) from None
-    for entry in saved.entries:
-        try:
-            proposal = decode(entry.data)
-        except msgspec.MsgspecError as error:
-            raise StoreFailed(
-                f"entry {entry.index} is of a version that this one cannot read: {error}"
-            ) from None
-        state.apply(entry.index, entry.term, proposal)
-    term = max(saved.term, state.applied_term) + 1
-    await store.save_term(term)
-    return state, Solo(term=term, last_index=state.applied_index)
+Input = Callable[[float], None]
 
 
 class Elector:
-    """The log as the rest of the daemon sees it."""
+    """This node's part in the log. `failure` says why it has none any more."""
 
     name = "elector"
 
-    def __init__(self, *, node: str, core: Solo, store: Store, state: ClusterState) -> None:
-        self.leader = node
+    def __init__(
+        self,
+        *,
+        core: Raft,
+        store: Store | None,
+        applier: Applier,
+        clock: Clock,
+        send: Callable[[Message], None],
+    ) -> None:
+        self.core = core
         self.failure = ""
+        self.alone = False
+        """Nobody else is to hear of this log: a leader without followers need not speak."""
         self.on_applied: list[Callable[[], None]] = []
-        self._core = core
+        self.on_leader: list[Callable[[], None]] = []
         self._store = store
-        self._state = state
-        self._waiting: dict[str, tuple[AnyCommand, asyncio.Future[Outcome]]] = {}
+        self._clock = clock
+        self._send = send
+        self._inputs: deque[Input] = deque(maxlen=INPUTS_MAX)
         self._wake = asyncio.Event()
+        self._settle_at_s = math.inf
+        self._applier = applier
+        self._known: tuple[str | None, int, bool] = (None, 0, False)
 
     @property
-    def term(self) -> int:
-        return self._core.term
+    def leads(self) -> bool:
+        """Leader, and with all that was ever committed applied: it may act as one."""
+        core = self.core
+        return core.leads and self._applier.applied_index >= core.led_from and not self.failure
 
-    async def propose(self, command: AnyCommand, *, command_id: str) -> Outcome:
-        """Returns once the command is durable and applied, or known to change nothing."""
-        self._must_work()
-        proposal = Proposal(id=command_id, command=command)
-        if (outcome := self._state.foresee(proposal)) is not None:
-            return outcome
-        earlier, future = self._waiting.get(command_id) or self._enter(proposal)
-        if earlier != command:
-            return Rejected(reason=f"the id {command_id} is in use for another command")
-        # Shielded: a caller that gives up must not take the outcome from one that repeats the id.
-        return await asyncio.shield(future)
+    def receive(self, message: AnyMessage) -> None:
+        """An authentic message of another node."""
+        self._do(lambda now_s: self.core.step(message, now_s))
+
+    def propose(self, data: bytes) -> None:
+        """Put `data` into the log, if this node leads by then; otherwise nothing happens."""
+
+        def act(now_s: float) -> None:
+            with suppress(NotLeader):
+                self.core.propose(data, now_s)
+
+        self._do(act)
+
+    def change(self, configuration: Configuration) -> None:
+        """Propose who takes part; what is refused now is decided anew later."""
+
+        def act(now_s: float) -> None:
+            with suppress(NotLeader, ChangeRefused):
+                self.core.change(configuration, now_s)
+
+        self._do(act)
+
+    def hand_over(self, to: str) -> None:
+        def act(now_s: float) -> None:
+            with suppress(NotLeader, ChangeRefused):
+                self.core.transfer(to, now_s)
+
+        self._do(act)
+
+    def hint(self, leader: str) -> None:
+        """It is said that `leader` has died."""
+        self._do(lambda now_s: self.core.hint(leader, now_s))
+
+    def fail(self, reason: str) -> None:
+        """Take no part any more, until a restart."""
+        if not self.failure:
+            self.failure = reason
+            log.error("this node takes no part in the cluster's log: %s", reason)
+            self._tell_leader()
 
     async def run(self) -> None:
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                try:
-                    await self._turn()
-                except StoreFailed as error:
-                    self._stop_membership(error)
-        finally:
-            self._settle_all("the daemon stopped before the command was on disk")
+        self._wake.set()
+        while True:
+            await self._rest()
+            if self.failure:
+                self._inputs.clear()
+                continue
+            now_s = self._clock.now_s()
+            while self._inputs:
+                self._inputs.popleft()(now_s)
+            self.core.tick(now_s)
+            if now_s >= self._settle_at_s:
+                self._settle_at_s = math.inf
+                self.core.remember_commit()
+            try:
+                await self._work()
+            except StoreFailed as error:
+                self.fail(f"the log cannot be written: {error}")
+            self._tell_leader()
 
-    async def _turn(self) -> None:
-        ready = self._core.ready()
-        if not ready.to_save:
-            return
-        await self._store.append(ready.to_save)
-        for entry in ready.to_apply:
-            self._apply(entry)
+    async def _rest(self) -> None:
+        """Until something happens or is due."""
+        due_s = self._settle_at_s
+        lonely = self.alone and self.core.role == "leader" and not self.core.progress()
+        if not (lonely or self.failure):
+            due_s = min(due_s, self.core.deadline_s)
+        timeout_s = None if math.isinf(due_s) else max(0.0, due_s - self._clock.now_s())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _work(self) -> None:
+        while (ready := self.core.ready()) != Ready():
+            if ready.to_save is not None:
+                assert self._store is not None, "a node without a log takes no part in it"
+                await self._store.save(ready.to_save)
+            for message in ready.to_send:
+                self._send(message)
+            if ready.to_restore is not None or ready.to_apply:
+                self._apply(ready)
+
+    def _apply(self, ready: Ready) -> None:
+        try:
+            self._applier.apply(ready.to_restore, ready.to_apply)
+        except UnknownEntry as error:
+            self.fail(str(error))
+        else:
+            if self._applier.snapshot_is_due:
+                self.core.compact(*self._applier.take_snapshot())
+        self._settle_at_s = self._clock.now_s() + SETTLE_S
         for told in self.on_applied:
             told()
-        if self._snapshot_is_due():
-            await self._store.compact(
-                index=self._state.applied_index,
-                term=self._state.applied_term,
-                snapshot=encode_state(self._state.saved()),
-            )
 
-    def _enter(self, proposal: Proposal) -> tuple[AnyCommand, asyncio.Future[Outcome]]:
-        data = encode(proposal)
-        if len(data) > ENTRY_BYTES_MAX:
-            raise InvalidInput("$", f"a command of at most {ENTRY_BYTES_MAX} bytes")
-        if len(self._waiting) >= PROPOSALS_MAX:
-            raise Unavailable(f"{PROPOSALS_MAX} commands are waiting for the disk: try again")
-        self._core.propose(data)
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting[proposal.id] = entered = (proposal.command, future)
+    def _do(self, act: Input) -> None:
+        self._inputs.append(act)
         self._wake.set()
-        return entered
 
-    def _apply(self, entry: Entry) -> None:
-        proposal = decode(entry.data)
-        outcome = self._state.apply(entry.index, entry.term, proposal)
-        _, future = self._waiting.pop(proposal.id, (None, None))
-        if future is not None and not future.done():
-            future.set_result(outcome)
-
-    def _snapshot_is_due(self) -> bool:
-        return (
-            self._store.entries_since_snapshot >= SNAPSHOT_AFTER_ENTRIES
-            or self._store.bytes_since_snapshot >= SNAPSHOT_AFTER_BYTES
-        )
-
-    def _must_work(self) -> None:
-        if self.failure:
-            raise Unavailable(f"this node takes no commands until it is restarted: {self.failure}")
-
-    def _stop_membership(self, error: StoreFailed) -> None:
-        self.failure = str(error)
-        log.error("the log cannot be written, no command is taken until a restart: %s", error)
-        self._settle_all(f"the disk failed while the command was written: {error}")
-
-    def _settle_all(self, reason: str) -> None:
-        for _, future in self._waiting.values():
-            if not future.done():
-                future.set_exception(UnknownOutcome(reason))
-                # Nobody may be left to look at it, and that is no error of ours.
-                future.exception()
-        self._waiting.clear()
+    def _tell_leader(self) -> None:
+        """Tell those who care that another node leads, or this one has begun or ceased to."""
+        known = (self.core.leader, self.core.term, self.leads)
+        if known != self._known:
+            self._known = known
+            for told in self.on_leader:
+                told()

@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from roheletd.api.operations import OPERATIONS, Operation, Operations, problem_of
+from roheletd.api.operations import Operations, problem_of
 from roheletd.api.requests import convert
+from roheletd.api.table import MQTT_OPERATIONS, Operation
 from roheletd.api.views import EventsAfter, Problem
 from roheletd.cluster.soft import SoftState
 from roheletd.errors import InvalidInput, RoheletError
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 COMMANDS_MAX = 100
 """Commands that wait their turn; more than a person sends, less than a flood can fill."""
 
-_BY_NAME: Mapping[str, Operation] = {operation.name: operation for operation in OPERATIONS}
+_BY_NAME: Mapping[str, Operation] = {operation.name: operation for operation in MQTT_OPERATIONS}
 _HEAD = frozenset({"command", "id"})
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import math
+from contextlib import suppress
 from random import Random
 from uuid import uuid4
 
 from roheletd.allocation.foreign import avoid, displaced, foreign_loads
-from roheletd.allocation.schedule import Schedule, View, schedule
+from roheletd.allocation.schedule import Schedule, View, next_reschedule_s, schedule
 from roheletd.allocation.snapshot import Profile
 from roheletd.api.operations import Log, UnknownOutcome
 from roheletd.clock import Clock
@@ -49,6 +51,8 @@ class Leader:
         self._rng = rng
         self._last_pass_s = 0.0
         self._trouble = ""
+        self._lost: frozenset[str] = frozenset()
+        self._reschedule_at_s = math.inf
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -56,14 +60,19 @@ class Leader:
 
     def measured(self) -> None:
         """New telemetry came in: what waits may fit now, what was placed may have to move."""
+        if not self._log.leads:
+            return
         reason = self._soft.waiting or displaced(self._soft, self._state)
         if reason and self._clock.now_s() - self._last_pass_s >= RETRY_WAITING_S:
             self._wake.set()
 
     async def run(self) -> None:
         while True:
-            await self._wake.wait()
+            await self._until_due()
             self._wake.clear()
+            if not self._log.leads:
+                self._soft.waiting = {}  # the leader's to know
+                continue
             try:
                 await self._pass()
                 self._trouble = ""
@@ -73,17 +82,58 @@ class Leader:
                     logger.warning("placements wait: %s", error)
                 self._trouble = str(error)
 
+    async def _until_due(self) -> None:
+        """Until it is woken, a node is lost, or the patience with a lost one ends."""
+        while not self._wake.is_set():
+            now_s = self._clock.now_s()
+            self._membership.look(now_s)
+            if self._log.leads and (
+                now_s >= self._reschedule_at_s or self._lost != self._lost_nodes(now_s)
+            ):
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience_s(now_s)):
+                    await self._wake.wait()
+
+    def _patience_s(self, now_s: float) -> float | None:
+        if not self._log.leads:
+            return None
+        loss_s = self._membership.next_loss_s(self._state.registrations, now_s)
+        due_s = min(math.inf if loss_s is None else loss_s, self._reschedule_at_s - now_s)
+        return None if math.isinf(due_s) else due_s
+
+    def _lost_nodes(self, now_s: float) -> frozenset[str]:
+        return frozenset(self._membership.lost_for_s(self._state.registrations, now_s))
+
     async def _pass(self) -> None:
         now_s = self._last_pass_s = self._clock.now_s()
-        liveness = self._membership.of_all(self._state.registrations, now_s)
+        self._membership.expect(self._state.expected, now_s)
+        nodes = self._state.registrations
+        lost_for_s = self._membership.lost_for_s(nodes, now_s)
+        self._tell_lost(frozenset(lost_for_s))
         moving = avoid(self._soft, self._state, now_s)
         foreign = foreign_loads(self._soft, self._state)
-        view = View(liveness=liveness, foreign=foreign, displaced=moving)
+        view = View(
+            liveness=self._membership.of_all(nodes, now_s),
+            foreign=foreign,
+            displaced=moving,
+            lost_for_s=lost_for_s,
+        )
+        left_s = next_reschedule_s(self._state, view)
+        self._reschedule_at_s = math.inf if left_s is None else now_s + left_s
         found = schedule(self._state, view, self._profile, self._rng)
         self._tell_waiting(found)
         if not found.is_empty:
             await self._log.propose(found.place, command_id=uuid4().hex)
             self._tell_placed(found)
+
+    def _tell_lost(self, lost: frozenset[str]) -> None:
+        for node in sorted(lost - self._lost):
+            self._events.add("node lost", node, "nothing was heard of it for too long")
+            self._soft.forget(node)
+        for node in sorted(self._lost - lost):
+            self._events.add("node back", node)
+        self._lost = lost
 
     def _tell_waiting(self, found: Schedule) -> None:
         waiting = {name: why.reason for name, why in found.unplaceable.items()}

@@ -20,13 +20,14 @@ from roheletd.cluster.soft import SoftState
 from roheletd.collectors import Collectors
 from roheletd.errors import Unavailable
 from roheletd.model import Node
-from roheletd.telemetry import InstanceUse, Telemetry, report, smoothed
+from roheletd.telemetry import InstanceUse, Telemetry, report
 
 logger = logging.getLogger(__name__)
 
 BEAT_S_MAX = 5.0
 REGISTER_AGAIN_S = 60.0
 """A device that comes and goes must not become a write to flash each second."""
+REGISTER_RETRY_S = 1.0
 
 
 class Beat(Struct, frozen=True, kw_only=True):
@@ -55,8 +56,10 @@ class Reporter:
         clock: Clock,
         uses: Callable[[], tuple[InstanceUse, ...]],
         measured: Callable[[Telemetry], None],
+        admitted: Callable[[], bool],
     ) -> None:
         self._node = node
+        self._admitted = admitted
         self._labels = labels
         self._beat = beat
         self._collectors = collectors
@@ -70,6 +73,7 @@ class Reporter:
         self._mac_address = collectors.mac_address()
         self._sample = collectors.sample(clock.now_s())
         self._registered: Node | None = None
+        self._registering: asyncio.Task[None] | None = None
         self._register_at_s = -math.inf
 
     async def run(self) -> None:
@@ -79,10 +83,11 @@ class Reporter:
             for also in self._beat.also:
                 also()
             now_s = self._clock.now_s()
+            self._membership.look(now_s)
             if now_s >= report_at_s:
                 self._measured(self._report(now_s))
                 report_at_s = _next(report_at_s, self._beat.report_s, now_s)
-            await self._register(now_s)
+            self._register(now_s)
             wake_at_s = _next(wake_at_s, period_s, now_s)
             await asyncio.sleep(wake_at_s - self._clock.now_s())
 
@@ -108,28 +113,26 @@ class Reporter:
             instances=self._uses(),
         )
         self._sample = sample
-        self._soft.telemetry[self._node] = telemetry
-        # What came of a few milliseconds, as at the start, says nothing about what is usual.
-        if telemetry.cpu is not None and telemetry.interval_s >= self._beat.report_s / 2:
-            self._soft.usual_millicores[self._node] = smoothed(
-                self._soft.usual_millicores.get(self._node, {}),
-                telemetry.cpu.used_millicores,
-                interval_s=telemetry.interval_s,
-            )
+        self._soft.heard_telemetry(telemetry, steady_s=self._beat.report_s / 2)
         self._membership.heard(self._node, now_s)
         return telemetry
 
-    async def _register(self, now_s: float) -> None:
+    def _register(self, now_s: float) -> None:
         node = self.node()
-        if node == self._registered or now_s < self._register_at_s:
+        if node == self._registered or now_s < self._register_at_s or not self._admitted():
             return
+        self._register_at_s = now_s + REGISTER_AGAIN_S
+        # Beside the beat: a log that answers late must not stop the signs of life.
+        self._registering = asyncio.create_task(self._propose(node), name="registration")
+
+    async def _propose(self, node: Node) -> None:
         try:
             await self._log.propose(AddNodes(nodes=(node,)), command_id=uuid4().hex)
         except (Unavailable, UnknownOutcome) as error:
             logger.warning("this node is not registered yet: %s", error)
+            self._register_at_s = self._clock.now_s() + REGISTER_RETRY_S
         else:
             self._registered = node
-        self._register_at_s = now_s + REGISTER_AGAIN_S
 
 
 def _next(due_s: float, period_s: float, now_s: float) -> float:

@@ -8,14 +8,15 @@ anywhere: what it left half done, the next pass sees and finishes.
 import asyncio
 import logging
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from roheletd.clock import Clock
 from roheletd.cluster.events import Events
-from roheletd.cluster.instances import Happening, Instances, instance_of, specifications
+from roheletd.cluster.instances import Happening, Instances, Orders, instance_of
 from roheletd.cluster.reconcile import Action, Plan, Remove, Run, Start
 from roheletd.cluster.soft import EngineLink, SoftState
 from roheletd.cluster.state import ClusterState
@@ -40,16 +41,16 @@ class Runner:
         self,
         *,
         engine: Engine,
-        cluster: str,
         node: str,
         state: ClusterState,
         soft: SoftState,
         events: Events,
         clock: Clock,
         rng: Random,
+        orders: Callable[[], Orders | None],
     ) -> None:
         self._engine = engine
-        self._cluster = cluster
+        self._orders = orders
         self._node = node
         self._state = state
         self._soft = soft
@@ -130,10 +131,13 @@ class Runner:
         self._instances.about_to_list()
         containers = await self._engine.list()
         self._answers(info)
-        desired = specifications(self._state, cluster=self._cluster, node=self._node)
-        plan, happenings = self._instances.next_plan(desired, containers, self._clock.now_s())
+        if (orders := self._orders()) is None:
+            # Nothing is known of what is wanted, which is not the same as nothing is wanted.
+            return Plan(actions=(), look_again_s=math.inf)
+        now_s = self._clock.now_s()
+        plan, happenings = self._instances.next_plan(orders.run, containers, now_s)
         self._tell(*happenings)
-        return plan
+        return replace(plan, look_again_s=min(plan.look_again_s, now_s + orders.for_s))
 
     async def _act(self, action: Action) -> None:
         try:

@@ -1,26 +1,53 @@
-"""The agreed log. Pure, and of no import of ours: bytes in, bytes out.
+"""The agreed log. Pure, and of no import of ours: messages, time and chance in, one value out.
 
-A core takes proposals, messages and time, and answers with one `Ready` value. Its driver
-persists `to_save`, then sends, then applies `to_apply`, in this order.
+`Raft` is the core, `Ready` its answer: its driver persists, then sends, then applies. README.md
+beside this file says what of the paper is here, what is not, and why.
 """
 
-from dataclasses import dataclass
+from roheletd.raft.core import ChangeRefused, NotLeader, Raft
+from roheletd.raft.journal import founding
+from roheletd.raft.values import (
+    EVERYBODY,
+    AnyMessage,
+    Configuration,
+    Entry,
+    Kind,
+    Message,
+    NodeId,
+    Ready,
+    Role,
+    Save,
+    Saved,
+    Snapshot,
+    SnapshotChunk,
+    Timing,
+    decode_configuration,
+    decode_message,
+    encode_configuration,
+    encode_message,
+)
 
-__all__ = ["Entry", "Ready"]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One position of the log. `index` counts from 1 without holes."""
-
-    index: int
-    term: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What the driver must do now, in the order of the fields."""
-
-    to_save: tuple[Entry, ...] = ()
-    to_apply: tuple[Entry, ...] = ()
+__all__ = [
+    "EVERYBODY",
+    "AnyMessage",
+    "ChangeRefused",
+    "Configuration",
+    "Entry",
+    "Kind",
+    "Message",
+    "NodeId",
+    "NotLeader",
+    "Raft",
+    "Ready",
+    "Role",
+    "Save",
+    "Saved",
+    "Snapshot",
+    "SnapshotChunk",
+    "Timing",
+    "decode_configuration",
+    "decode_message",
+    "encode_configuration",
+    "encode_message",
+    "founding",
+]

@@ -7,18 +7,36 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from roheletd.allocation.schedule import Schedule, View, schedule, snapshot
+from roheletd.allocation.schedule import (
+    Schedule,
+    View,
+    next_reschedule_s,
+    schedule,
+    snapshot,
+)
 from roheletd.allocation.snapshot import ForeignLoad, Profile
-from roheletd.cluster.commands import AddNodes, AddServices, RemoveNode, RemoveService
-from roheletd.model import Port, Service
-from tests.builders import Driver, a_node, a_service, with_services
+from roheletd.cluster.commands import (
+    AddNodes,
+    AddServices,
+    JoinNode,
+    RemoveNode,
+    RemoveService,
+)
+from roheletd.cluster.membership import Liveness
+from roheletd.model import Placement, Port, Service
+from tests.builders import Driver, a_member, a_node, a_service, with_services
 
 PROFILE = Profile(port_min=20_000, port_max=20_009)
 
 
-def run_pass(cluster: Driver, *, seed: int = 1) -> Schedule:
-    liveness = dict.fromkeys(cluster.state.registrations, "alive")
-    view = View(liveness=liveness, foreign={})  # type: ignore[arg-type]
+def view_of(cluster: Driver, **lost_for_s: float) -> View:
+    liveness: dict[str, Liveness] = dict.fromkeys(cluster.state.registrations, "alive")
+    liveness |= dict.fromkeys(lost_for_s, "lost")
+    return View(liveness=liveness, foreign={}, lost_for_s=lost_for_s)
+
+
+def run_pass(cluster: Driver, *, seed: int = 1, **lost_for_s: float) -> Schedule:
+    view = view_of(cluster, **lost_for_s)
     found = schedule(cluster.state, view, PROFILE, Random(seed))
     if not found.is_empty:
         cluster.apply(found.place)
@@ -117,6 +135,97 @@ def test_replicas_on_one_node_get_ports_of_their_own() -> None:
     assert ports == {20_000, 20_001, 20_002}
 
 
+def on_a_and_b(**more: object) -> Driver:
+    """Two instances of one service, one on each node, and no room for more."""
+    cluster = with_services(
+        a_service(replicas=2, cores=(1000,), **more),
+        nodes=(a_node("a", cores=1), a_node("b", cores=1)),
+    )
+    run_pass(cluster)
+    return cluster
+
+
+def on(cluster: Driver, node: str) -> list[Placement]:
+    return list(cluster.state.placements_on(node).values())
+
+
+def test_instances_of_a_lost_node_are_placed_elsewhere_after_reschedule_after_and_not_before() -> (
+    None
+):
+    cluster = on_a_and_b(reschedule_after_s=60.0)
+    cluster.apply(AddNodes(nodes=(a_node("c"),)))
+    (before,) = on(cluster, "b")
+    assert run_pass(cluster, b=59.9).is_empty
+    found = run_pass(cluster, b=60.0)
+    (after,) = on(cluster, "c")
+    assert (after.instance, found.place.released) == (before.instance, ())
+    assert after.placed_at > before.placed_at
+    assert run_pass(cluster, b=61.0).is_empty
+
+
+def test_a_service_may_leave_a_lost_node_at_once() -> None:
+    cluster = on_a_and_b(reschedule_after_s=0.0)
+    cluster.apply(AddNodes(nodes=(a_node("c"),)))
+    run_pass(cluster, b=0.0)
+    assert (len(on(cluster, "b")), len(on(cluster, "c"))) == (0, 1)
+
+
+def test_what_no_other_node_takes_stays_with_its_lost_node_and_is_said_to_wait() -> None:
+    cluster = on_a_and_b()
+    found = run_pass(cluster, b=60.0)
+    assert found.is_empty
+    assert found.unplaceable["web"].reason == "no node of 2 fits (cpu: 2, cores: 2, alive: 1)"
+    back = run_pass(cluster)
+    assert back.is_empty
+    assert not back.unplaceable
+
+
+def test_a_suspect_node_keeps_its_instances() -> None:
+    cluster = on_a_and_b()
+    cluster.apply(AddNodes(nodes=(a_node("c"),)))
+    view = View(liveness={"a": "alive", "b": "suspect", "c": "alive"}, foreign={})
+    assert schedule(cluster.state, view, PROFILE, Random(1)).is_empty
+
+
+def test_scaling_down_takes_what_is_on_a_lost_node_first() -> None:
+    for lost, living in (("a", "b"), ("b", "a")):
+        cluster = on_a_and_b()
+        cluster.apply(AddServices(services=(a_service(cores=(1000,)),)))
+        run_pass(cluster, **{lost: 0.5})
+        assert (len(on(cluster, lost)), len(on(cluster, living))) == (0, 1)
+
+
+def test_an_instance_that_never_ran_is_placed_before_one_whose_node_may_come_back() -> None:
+    cluster = on_a_and_b()
+    cluster.apply(AddServices(services=(a_service(replicas=3, cores=(1000,)),)))
+    cluster.apply(AddNodes(nodes=(a_node("c", cores=1),)))
+    found = run_pass(cluster, b=60.0)
+    assert [at.instance for at in on(cluster, "c")] == ["web.3"]
+    assert len(on(cluster, "b")) == 1
+    assert "web" in found.unplaceable
+
+
+def test_instances_leave_a_node_that_has_become_a_witness() -> None:
+    cluster = on_a_and_b()
+    cluster.apply(JoinNode(member=a_member("b", witness=True)))
+    cluster.apply(AddNodes(nodes=(a_node("b", engine="none"), a_node("c"))))
+    run_pass(cluster)
+    assert (len(on(cluster, "b")), len(on(cluster, "c"))) == (0, 1)
+
+
+def test_the_next_rescheduling_is_that_of_the_least_patient_service_on_a_lost_node() -> None:
+    cluster = with_services(
+        a_service("slow", reschedule_after_s=60.0), a_service("fast"), nodes=(a_node("a"),)
+    )
+    run_pass(cluster)
+    left_s = {
+        lost_for_s: next_reschedule_s(cluster.state, view_of(cluster, a=lost_for_s))
+        for lost_for_s in (0.0, 4.0, 5.0, 60.0)
+    }
+    assert left_s == {0.0: 5.0, 4.0: 1.0, 5.0: 55.0, 60.0: None}
+    assert next_reschedule_s(cluster.state, view_of(cluster)) is None
+
+
 names = some.sampled_from(["a", "b", "c"])
 some_services = some.builds(
     lambda name, replicas, cores, memory_mib, fixed, strategy: a_service(
@@ -145,6 +254,28 @@ some_steps: some.SearchStrategy[Step] = some.one_of(
     ),
     some.builds(lambda n: lambda c: c.apply(RemoveNode(name=n)), names),
 )
+
+
+@settings(max_examples=200)
+@given(
+    some.lists(some_steps, max_size=8),
+    some.lists(some.dictionaries(names, some.sampled_from([1.0, 60.0])), max_size=4),
+)
+def test_whoever_is_lost_every_instance_keeps_a_place_or_waits_with_a_reason(
+    steps: list[Step], losses: list[dict[str, float]]
+) -> None:
+    cluster = with_services(nodes=(a_node("a"), a_node("b")))
+    for step in steps:
+        step(cluster)
+    run_pass(cluster)
+    for lost_for_s in losses:
+        before = set(cluster.state.placements)
+        found = run_pass(cluster, **lost_for_s)
+        assert before <= set(cluster.state.placements)
+        for at in cluster.state.placements.values():
+            stranded = lost_for_s.get(at.node, 0.0) >= 60.0
+            assert not stranded or at.service in found.unplaceable
+        assert run_pass(cluster, **lost_for_s).is_empty
 
 
 @settings(max_examples=300)

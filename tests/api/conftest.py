@@ -10,6 +10,7 @@ import pytest
 from roheletd.allocation.snapshot import Profile
 from roheletd.api.operations import Operations
 from roheletd.api.server import ApiServer
+from roheletd.api.views import MemberView
 from roheletd.cluster.commands import AddNodes, AddServices, Place, Proposal
 from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership, thresholds
@@ -24,7 +25,7 @@ from roheletd.telemetry import (
     Telemetry,
     ThermalZone,
 )
-from roheletd.testing import ManualClock, MemoryLog
+from roheletd.testing import ManualClock, MemoryCluster, MemoryLog
 
 TOKEN = "f" * 64
 
@@ -45,6 +46,10 @@ class World:
         self.membership = Membership(me="pi", limits=thresholds(1.0))
         self.events = Events(node="pi", wall_s=self.clock.wall_s)
         self.log = MemoryLog(self.state, leader="pi")
+        self.cluster = MemoryCluster(node="pi", cluster="edge", wall_s=self.clock.wall_s)
+        self.cluster.members["old"] = MemberView(
+            name="old", id="old.00000002", role="learner", liveness="lost"
+        )
         self.operations = Operations(
             node="pi",
             cluster="edge",
@@ -55,6 +60,7 @@ class World:
             membership=self.membership,
             events=self.events,
             log=self.log,
+            cluster_control=self.cluster,
             clock=self.clock,
             challenge=lambda: "c0ffee",
             own_instances=lambda: (RUNNING,),

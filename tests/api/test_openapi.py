@@ -55,6 +55,10 @@ async def check_answer(operation: dict[str, Any], answer: aiohttp.ClientResponse
         check(described[JSON]["schema"], await answer.json())
 
 
+def is_of_a_node(path: str) -> bool:
+    return "nodes" in path or "members" in path
+
+
 def identity(operation: Operation) -> str:
     return f"{operation[0]} {operation[1]}"
 
@@ -87,7 +91,7 @@ async def test_a_good_request_is_answered_as_described(
     body = example_of(described) if "requestBody" in described else None
     headers = {"Authorization": f"Bearer {TOKEN}"} if "security" in described else {}
     # The second node is lost, and may be removed; the first is alive.
-    path = path.replace("{name}", "old" if "nodes" in path else "web")
+    path = path.replace("{name}", "old" if is_of_a_node(path) else "web")
     async with remote.request(method, path, json=body, headers=headers) as answer:
         assert answer.status == 200, await answer.text()
         if body is not None:

@@ -24,6 +24,7 @@ from roheletd.api.routes import ROUTES
 from roheletd.api.server import ApiServer
 from roheletd.api.views import Problem
 from roheletd.model import Node, Service
+from roheletd.token import Token, encode
 from tests.api.conftest import TOKEN, World
 
 BATCH = 10
@@ -93,6 +94,10 @@ values = st.recursive(
 )
 
 VALID: dict[str, dict[str, Any]] = {
+    "/api/v1/cluster/token": {"valid_for_s": 60},
+    "/api/v1/cluster/join": {
+        "token": encode(Token(cluster="a", cluster_id="0123456789abcdef", epoch=1, key=bytes(32)))
+    },
     "/api/v1/services": {
         "services": [
             {

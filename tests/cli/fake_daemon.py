@@ -24,7 +24,10 @@ class Request(NamedTuple):
 
 
 class FakeDaemon:
-    """`answers` maps `METHOD /path` to a struct, or to a status and a struct, or to bytes."""
+    """`answers` maps `METHOD /path` to a struct, or to a status and a struct, or to bytes.
+
+    Of a list each request gets the next one, and the last one stays.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -34,6 +37,8 @@ class FakeDaemon:
     def answer(self, request: Request) -> tuple[int, bytes]:
         self.requests.append(request)
         found = self.answers[f"{request.method} {request.path}"]
+        if isinstance(found, list):
+            found = found.pop(0) if len(found) > 1 else found[0]
         status, body = found if isinstance(found, tuple) else (200, found)
         return status, body if isinstance(body, bytes) else msgspec.json.encode(body)
 

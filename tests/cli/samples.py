@@ -162,3 +162,112 @@ CHANGES = views.Changes(
     notes=("cores read as 100 per core (percent): the sum 430 is nearest to 424",),
 )
 LEADER = views.LeaderView(leader="pi1", term=3, challenge="c0ffee")
+CLUSTER = views.ClusterView(
+    cluster="garage",
+    cluster_id="0123456789abcdef",
+    epoch=1,
+    node="pi1",
+    member="pi1.00000001",
+    membership="joined",
+    shared=True,
+    role="leader",
+    leader="pi1",
+    term=3,
+    commit_index=1042,
+    applied_index=1042,
+    members=(
+        views.MemberView(
+            name="pi1",
+            id="pi1.00000001",
+            role="voter",
+            liveness="alive",
+            lag=0,
+            broker="mqtt://192.168.1.7:9471",
+            version="0.1.0",
+        ),
+        views.MemberView(
+            name="pi2",
+            id="pi2.00000002",
+            role="voter",
+            liveness="alive",
+            lag=2,
+            broker="mqtt://192.168.1.8:9471",
+            version="0.1.0",
+        ),
+        views.MemberView(
+            name="zero", id="zero.00000003", role="witness", liveness="suspect", lag=0
+        ),
+        views.MemberView(
+            name="xavier", id="xavier.00000004", role="learner", liveness="alive", lag=310
+        ),
+        views.MemberView(
+            name="laptop", id="laptop.00000005", role="follower", voter="never", liveness="lost"
+        ),
+    ),
+    links=(
+        BROKER,
+        BrokerLink(mode="managed", url="mqtt://192.168.1.8:9471", reason="connection refused"),
+    ),
+    outlook="of the voters pi2, zero and this one, any one may go: the other two decide, and "
+    "xavier takes the place of the third",
+    dropped_messages={"replayed": 0},
+)
+CLUSTER_UNWELL = views.ClusterView(
+    cluster="garage",
+    cluster_id="0123456789abcdef",
+    epoch=2,
+    node="pi2",
+    member="pi2.00000002",
+    membership="joined",
+    shared=True,
+    role="candidate",
+    leader="",
+    leader_heard_s=754.2,
+    term=9,
+    commit_index=1042,
+    applied_index=1040,
+    members=(
+        views.MemberView(name="pi1", id="pi1.00000001", role="voter", liveness="lost"),
+        views.MemberView(name="pi2", id="pi2.00000002", role="voter", liveness="alive"),
+    ),
+    links=(BrokerLink(mode="managed", url="mqtt://127.0.0.1:9471", reason="not connected yet"),),
+    outlook="nothing can be decided already: pi1 is missing. A witness on a third machine would "
+    "have kept the cluster going",
+    failure="the disk did not take a write: no space left on device",
+    dropped_messages={"wrong MAC": 3, "another epoch": 12},
+)
+CLUSTER_REFUSED = views.ClusterView(
+    cluster="garage",
+    cluster_id="0123456789abcdef",
+    epoch=1,
+    node="pi2",
+    member="pi2.00000009",
+    membership="refused",
+    reason="the name pi2 is taken by a node that is alive (pi2.00000002): choose another node.name",
+    shared=True,
+    role="not a member",
+    leader="pi1",
+    leader_heard_s=0.31,
+    term=3,
+    commit_index=0,
+    applied_index=0,
+    members=(),
+)
+CLUSTER_ALONE = views.ClusterView(
+    cluster="edge",
+    cluster_id="fedcba9876543210",
+    epoch=1,
+    node="pi1",
+    member="pi1.00000001",
+    membership="joined",
+    role="leader",
+    leader="pi1",
+    term=1,
+    commit_index=4,
+    applied_index=4,
+    members=(
+        views.MemberView(name="pi1", id="pi1.00000001", role="voter", liveness="alive", lag=0),
+    ),
+    links=(BROKER,),
+    outlook="there is no other: this one is all there is",
+)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from roheletd.cli import pages
+from roheletd.cli import cluster_page, pages
 from roheletd.cli.tables import Style
 from tests.cli import samples
 
@@ -49,6 +49,10 @@ def golden(name: str, lines: list[str]) -> None:
         ("why-waits", pages.why, samples.WHY),
         ("why-fits", pages.why, samples.WHY_FITS),
         ("changes", pages.changes, samples.CHANGES),
+        ("cluster", cluster_page.cluster, samples.CLUSTER),
+        ("cluster-unwell", cluster_page.cluster, samples.CLUSTER_UNWELL),
+        ("cluster-alone", cluster_page.cluster, samples.CLUSTER_ALONE),
+        ("cluster-refused", cluster_page.cluster, samples.CLUSTER_REFUSED),
     ],
 )
 @pytest.mark.parametrize(("form", "style"), [("wide", WIDE), ("narrow", NARROW)])

@@ -29,6 +29,7 @@ READS = {
     "leader": ("/api/v1/leader", samples.LEADER),
     "events": ("/api/v1/events?after=0", samples.EVENTS),
     "why detector": ("/api/v1/why/detector", samples.WHY),
+    "cluster status": ("/api/v1/cluster", samples.CLUSTER),
     "orchestration get-service": ("/api/v1/services", samples.SERVICES),
     "orchestration get-node": ("/api/v1/nodes", samples.NODES),
 }
@@ -70,11 +71,15 @@ def test_options_work_before_and_after_the_command(daemon: FakeDaemon, roheletd:
     assert before.stdout == after.stdout != ""
 
 
-def test_status_loads_nothing_that_it_does_not_need(daemon: FakeDaemon, tmp_path: Path) -> None:
-    daemon.answers["GET /status"] = samples.STATUS
+@pytest.mark.parametrize("command", ["status", "cluster status"])
+def test_status_loads_nothing_that_it_does_not_need(
+    command: str, daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    path, answer = READS[command]
+    daemon.answers[f"GET {path}"] = answer
     script = (
         "import sys; before = set(sys.modules); from roheletd.cli import main; "
-        f"assert main(['status', '--data-dir', {str(tmp_path)!r}]) == 0; "
+        f"assert main([*{command.split()!r}, '--data-dir', {str(tmp_path)!r}]) == 0; "
         "print(*sys.modules.keys() - before, file=sys.stderr)"
     )
     done = subprocess.run(

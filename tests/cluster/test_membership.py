@@ -18,6 +18,84 @@ def test_a_node_that_was_never_heard_is_not_lost_but_never_seen() -> None:
     assert judge().liveness("pi", 99.0) == "never seen"
 
 
+def test_an_expected_node_that_is_never_heard_is_lost_after_as_long_as_any_other() -> None:
+    membership = Membership(me="me", limits=thresholds(1.0), now_s=100.0)
+    membership.expect({"pi", "me"}, 100.0)
+    assert membership.of_all(["pi", "declared"], 102.9) == dict.fromkeys(
+        ("pi", "declared"), "never seen"
+    )
+    assert membership.of_all(["pi", "declared", "me"], 103.0) == {
+        "pi": "lost",
+        "declared": "never seen",
+        "me": "alive",
+    }
+
+
+def test_the_silence_of_a_node_that_joins_counts_from_then() -> None:
+    membership = judge()
+    membership.expect(["old"], 10.0)
+    membership.expect(["old", "new"], 20.0)
+    assert membership.of_all(["old", "new"], 22.0) == {"old": "lost", "new": "never seen"}
+    assert membership.lost_for_s(["old", "new"], 24.0) == {"old": 11.0, "new": 1.0}
+
+
+def test_a_node_that_is_expected_no_more_is_never_seen_again() -> None:
+    membership = judge()
+    membership.expect(["pi"], 0.0)
+    membership.expect([], 5.0)
+    assert membership.liveness("pi", 50.0) == "never seen"
+
+
+def test_who_was_cut_off_calls_nobody_lost_before_it_listened_again_for_long_enough() -> None:
+    membership = judge()
+    membership.expect(["unheard"], 0.0)
+    membership.heard("pi", 10.0)
+    membership.listen_anew(60.0)
+    assert membership.of_all(["pi", "unheard"], 62.9) == {"pi": "suspect", "unheard": "never seen"}
+    assert membership.lost_since_s("pi", 62.9) is None
+    assert membership.of_all(["pi", "unheard"], 63.0) == {"pi": "lost", "unheard": "lost"}
+    assert membership.lost_since_s("pi", 70.0) == 63.0
+
+
+def test_a_doubted_node_is_suspect_at_once_until_it_is_heard_and_lost_by_age_alone() -> None:
+    membership = judge()
+    membership.heard("pi", 10.0)
+    membership.doubted("pi")
+    assert membership.liveness("pi", 10.1) == "suspect"
+    assert membership.liveness("pi", 12.9) == "suspect"
+    assert membership.liveness("pi", 13.0) == "lost"
+    membership.heard("pi", 13.5)
+    assert membership.liveness("pi", 13.6) == "alive"
+
+
+def test_doubt_about_a_node_that_was_never_seen_or_about_oneself_changes_nothing() -> None:
+    membership = judge()
+    membership.doubted("pi")
+    membership.doubted("me")
+    assert membership.of_all(["pi", "me"], 5.0) == {"pi": "never seen", "me": "alive"}
+
+
+def test_a_node_is_steady_since_its_last_gap() -> None:
+    membership = judge()
+    for at_s in (10.0, 11.0, 12.5):
+        membership.heard("pi", at_s)
+    assert membership.steady_since_s("pi", 13.0) == 10.0
+    assert membership.steady_since_s("pi", 14.5) is None
+    membership.heard("pi", 14.6)
+    assert membership.steady_since_s("pi", 15.0) == 14.6
+    assert membership.steady_since_s("other", 15.0) is None
+
+
+def test_the_next_loss_is_that_of_the_node_that_is_silent_for_longest() -> None:
+    membership = judge()
+    assert membership.next_loss_s(["me", "declared"], 0.0) is None
+    membership.heard("a", 10.0)
+    membership.heard("b", 11.0)
+    assert membership.next_loss_s(["a", "b", "me"], 12.0) == 1.0
+    assert membership.next_loss_s(["a", "b", "me"], 13.0) == 1.0
+    assert membership.next_loss_s(["a", "b", "me"], 14.0) is None
+
+
 def test_a_report_makes_a_lost_node_alive_again() -> None:
     membership = judge()
     membership.heard("pi", 0.0)

@@ -1,7 +1,9 @@
 """The agreed state: what each command changes, and what it refuses."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from msgspec.structs import replace
 
 from roheletd.cluster import commands, state
 from roheletd.cluster.commands import (
@@ -9,6 +11,8 @@ from roheletd.cluster.commands import (
     AddServices,
     AnyCommand,
     Applied,
+    Found,
+    JoinNode,
     Missing,
     Place,
     Proposal,
@@ -17,7 +21,7 @@ from roheletd.cluster.commands import (
     RemoveService,
 )
 from roheletd.model import Placement
-from tests.builders import Driver, a_node, a_service, with_services
+from tests.builders import Driver, a_member, a_node, a_service, founded, with_services
 
 
 def placed(instance: str, *, node: str = "pi", revision: int = 2) -> Placement:
@@ -44,6 +48,17 @@ def test_a_change_of_replicas_alone_keeps_the_revision() -> None:
     cluster.apply(AddServices(services=(a_service(replicas=5),)))
     assert cluster.state.services["web"].revision == 2
     assert cluster.state.services["web"].service.replicas == 5
+
+
+@pytest.mark.parametrize("change", [{"reschedule_after_s": 60.0}, {"on_isolation": "stop"}])
+def test_what_is_said_of_a_lost_node_is_changed_without_a_new_revision(
+    change: dict[str, object],
+) -> None:
+    cluster = with_services(a_service())
+    outcome = cluster.apply(AddServices(services=(a_service(**change),)))
+    assert outcome == Applied(changed={"web": "updated"})
+    assert cluster.state.services["web"].revision == 2
+    assert cluster.state.services["web"].service == a_service(**change)
 
 
 def test_any_other_change_makes_a_new_revision() -> None:
@@ -153,6 +168,108 @@ def test_a_daemon_that_registers_again_changes_nothing() -> None:
     assert cluster.state.foresee(again) == Applied(changed={"pi": "unchanged"})
 
 
+def test_a_cluster_is_founded_with_one_member() -> None:
+    cluster = Driver()
+    outcome = cluster.apply(Found(cluster_id="c1", epoch=1, member=a_member("pi")))
+    assert outcome == Applied(changed={"pi": "founded"})
+    assert (cluster.state.cluster_id, cluster.state.epoch) == ("c1", 1)
+    assert cluster.state.members == {"pi": a_member("pi")}
+
+
+def test_a_new_epoch_forgets_the_other_members_and_keeps_nodes_and_placements() -> None:
+    cluster = founded("a", "b")
+    cluster.apply(AddServices(services=(a_service(),)))
+    revision = cluster.state.services["web"].revision
+    cluster.apply(Place(placements=(placed("web.1", node="b", revision=revision),)))
+    cluster.apply(Found(cluster_id="c1", epoch=2, member=a_member("a")))
+    assert set(cluster.state.members) == {"a"}
+    assert set(cluster.state.registrations) == {"a", "b"}
+    assert set(cluster.state.placements) == {"web.1"}
+    assert cluster.state.expected == {"a", "b"}
+
+
+def test_an_epoch_that_began_before_is_not_founded_again() -> None:
+    cluster = founded("a", "b")
+    outcome = cluster.apply(Found(cluster_id="c1", epoch=1, member=a_member("b")))
+    assert outcome == Rejected(reason="the cluster is in epoch 1 already")
+    assert set(cluster.state.members) == {"a", "b"}
+
+
+def test_a_machine_joins_once_and_what_is_known_of_it_can_be_corrected() -> None:
+    cluster = founded("a")
+    at_first, later = a_member("b"), a_member("b", broker="mqtt://b:1883", voter="never")
+    assert cluster.apply(JoinNode(member=at_first)) == Applied(changed={"b": "joined"})
+    assert cluster.apply(JoinNode(member=at_first)) == Applied(changed={"b": "unchanged"})
+    assert cluster.apply(JoinNode(member=later)) == Applied(changed={"b": "updated"})
+    assert cluster.state.members["b"] == later
+
+
+def test_a_name_that_another_machine_holds_is_refused_with_what_to_do() -> None:
+    cluster = founded("a", "pi2")
+    for previous in ("", "pi2.0000aaaa"):
+        other = JoinNode(member=a_member("pi2", digits="deadbeef"), previous=previous)
+        assert cluster.apply(other) == Rejected(
+            reason="the name pi2 is taken by another machine: choose another node.name, or "
+            "`roheletd cluster remove pi2` if that one will not come back"
+        )
+    assert cluster.state.members["pi2"] == a_member("pi2")
+
+
+def test_a_machine_that_lost_its_membership_rejoins_and_keeps_its_placements() -> None:
+    cluster = founded("a", "b")
+    cluster.apply(AddServices(services=(a_service(),)))
+    revision = cluster.state.services["web"].revision
+    cluster.apply(Place(placements=(placed("web.1", node="b", revision=revision),)))
+    new = a_member("b", digits="deadbeef")
+    outcome = cluster.apply(JoinNode(member=new, previous=a_member("b").id))
+    assert outcome == Applied(changed={"b": "rejoined"})
+    assert cluster.state.member_by_id(new.id) == new
+    assert cluster.state.member_by_id(a_member("b").id) is None
+    assert "b" in cluster.state.registrations
+    assert "web.1" in cluster.state.placements
+
+
+def test_a_member_id_of_another_name_is_refused() -> None:
+    odd = a_member("b", id="c.00000000")
+    assert isinstance(founded("a").apply(JoinNode(member=odd)), Rejected)
+
+
+def test_removing_a_node_forgets_its_membership_with_or_without_a_registration() -> None:
+    cluster = founded("a", "b")
+    cluster.apply(JoinNode(member=a_member("witness", witness=True)))
+    for name in ("b", "witness"):
+        assert cluster.apply(RemoveNode(name=name)) == Applied(changed={name: "removed"})
+    assert set(cluster.state.members) == set(cluster.state.registrations) == {"a"}
+    assert isinstance(cluster.apply(RemoveNode(name="b")), Missing)
+
+
+def test_a_machine_that_was_removed_cannot_register_itself_again_before_it_joins() -> None:
+    cluster = founded("a", "b")
+    cluster.apply(RemoveNode(name="b"))
+    refused = cluster.apply(AddNodes(nodes=(a_node("b"),)))
+    assert refused == Rejected(reason="b is no member of this cluster: let it join")
+    cluster.apply(AddNodes(nodes=(a_node("b", source="declared"),)))
+    assert cluster.state.expected == {"a"}
+
+
+def test_the_brokers_of_members_are_listed_in_the_order_asked_for() -> None:
+    cluster = founded("a")
+    cluster.apply(JoinNode(member=a_member("b", broker="mqtt://b:1883")))
+    cluster.apply(JoinNode(member=a_member("c", broker="mqtt://c:1883")))
+    cluster.apply(JoinNode(member=a_member("d", broker="mqtt://c:1883")))
+    ids = [a_member(name).id for name in ("d", "a", "b", "c", "nobody")]
+    assert cluster.state.brokers(ids) == ("mqtt://c:1883", "mqtt://b:1883")
+
+
+def test_an_entry_that_is_no_command_moves_the_index_and_nothing_else() -> None:
+    cluster = founded("a")
+    before = cluster.state.saved()
+    cluster.state.advance(before.index + 1, 7)
+    after = cluster.state.saved()
+    assert (after.index, after.term) == (before.index + 1, 7)
+    assert replace(after, index=before.index, term=before.term) == before
+
+
 names = some.sampled_from(["a", "b", "c"])
 some_commands: some.SearchStrategy[AnyCommand] = some.one_of(
     some.builds(
@@ -166,6 +283,20 @@ some_commands: some.SearchStrategy[AnyCommand] = some.one_of(
     some.builds(RemoveService, name=names),
     some.builds(lambda name: AddNodes(nodes=(a_node(name),)), names),
     some.builds(RemoveNode, name=names),
+    some.builds(
+        lambda name, digits, previous, voter: JoinNode(
+            member=a_member(name, digits=digits, voter=voter), previous=f"{name}.{previous}"
+        ),
+        names,
+        some.sampled_from(["00000000", "deadbeef"]),
+        some.sampled_from(["00000000", "deadbeef"]),
+        some.sampled_from(["auto", "never"]),
+    ),
+    some.builds(
+        lambda name, epoch: Found(cluster_id="c1", epoch=epoch, member=a_member(name)),
+        names,
+        some.integers(1, 3),
+    ),
     some.builds(
         lambda service, node, slot, revision: Place(
             placements=(placed(f"{service}.{slot}", node=node, revision=revision),)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from roheletd.api.operations import OPERATIONS
+from roheletd.api.table import MQTT_OPERATIONS as OPERATIONS
 from roheletd.testing import VirtualTimeLoop
 from tests.api.test_properties import VALID, places_in, values
 from tests.broker.brokers import Mosquitto, Owner, session

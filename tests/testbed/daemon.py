@@ -22,32 +22,40 @@ _READY_S = 30.0
 
 
 class RealDaemon:
-    """One daemon process and its data directory, which outlives the process."""
+    """One daemon process and its data directory, which outlives the process.
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+    `prefix` goes before each command: `nsenter`, for a daemon in a network of its own.
+    """
+
+    def __init__(
+        self, folder: Path, config: dict[str, Any], *, prefix: tuple[str, ...] = ()
+    ) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
-        self.broker_port = free_port()
-        self.api_port = free_port()
-        self.config: dict[str, Any] = {
+        self.prefix = prefix
+        defaults: dict[str, Any] = {
             "node": {"name": "n1"},
             # Of its own, for engines are shared: another suite must not take it for itself.
             "cluster": {"name": f"test-{secrets.token_hex(3)}"},
-            "broker": {"port": self.broker_port},
+            "broker": {"port": free_port()},
             "engine": {"kind": "none"},
-            "api": {"port": self.api_port},
+            "api": {"port": free_port()},
             # What else this machine is doing must not decide a test.
             "allocation": {"foreign_cpu_max": 0.0},
             "data_dir": str(self.data_dir),
         }
-        for section, keys in config.items():
-            if isinstance(keys, dict):
-                self.config[section] = {**self.config.get(section, {}), **keys}
-            else:
-                self.config[section] = keys
+        self.config = merged(defaults, config)
         self.config_path = folder / "roheletd.yaml"
         self.log_path = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def broker_port(self) -> int:
+        return int(self.config["broker"]["port"])
+
+    @property
+    def api_port(self) -> int:
+        return int(self.config["api"]["port"])
 
     @property
     def cluster(self) -> str:
@@ -55,19 +63,22 @@ class RealDaemon:
 
     def container(self, instance: str) -> str:
         """What a container engine calls an instance of this node."""
-        return f"{instance}.n1.{self.cluster}"
+        return f"{instance}.{self.config['node']['name']}.{self.cluster}"
 
     @property
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
 
+    def _program(self) -> list[str]:
+        return [*self.prefix, sys.executable, "-m", "roheletd"]
+
     def launch(self, *, env: dict[str, str] | None = None) -> None:
         """Start the process and return at once."""
         self.config_path.write_text(yaml.safe_dump(self.config))
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "roheletd", "run", "--config", str(self.config_path)],
+                [*self._program(), "run", "--config", str(self.config_path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -92,6 +103,12 @@ class RealDaemon:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
     def terminate(self) -> tuple[int, float]:
         """SIGTERM; the exit code and how many seconds it took."""
@@ -139,12 +156,20 @@ class RealDaemon:
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One command of the CLI, asked of this daemon."""
         return subprocess.run(
-            [sys.executable, "-m", "roheletd", *arguments, "--data-dir", str(self.data_dir)],
+            [*self._program(), *arguments, "--data-dir", str(self.data_dir)],
             check=False,
             capture_output=True,
             text=True,
             timeout=60,
         )
+
+
+def merged(config: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """`config` with the keys of `more`, section by section."""
+    result = dict(config)
+    for section, keys in more.items():
+        result[section] = {**config.get(section, {}), **keys} if isinstance(keys, dict) else keys
+    return result
 
 
 @contextlib.contextmanager

@@ -259,8 +259,7 @@ def scratch() -> Iterator[Path]:
         yield folder
     finally:
         _kill_all_of(folder)
-        for mount in _mounts_below(folder):
-            subprocess.run(["umount", "--lazy", mount], check=True)
+        unmount_below(folder)
         shutil.rmtree(folder)
 
 
@@ -268,11 +267,11 @@ def _kill_all_of(folder: Path) -> None:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if _belongs(entry, folder):
+                if belongs(entry, folder):
                     os.kill(int(entry.name), signal.SIGKILL)
 
 
-def _belongs(process: Path, folder: Path) -> bool:
+def belongs(process: Path, folder: Path) -> bool:
     """Named by its command line (engines, shims), or with its root there (containers)."""
     if f"{folder}/".encode() in (process / "cmdline").read_bytes():
         return True
@@ -280,9 +279,11 @@ def _belongs(process: Path, folder: Path) -> bool:
     return any(mount[4] == "/" and f"{folder}/" in mount[-1] for mount in mounts)
 
 
-def _mounts_below(folder: Path) -> list[str]:
+def unmount_below(folder: Path) -> None:
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return sorted((point for point in points if point.startswith(f"{folder}/")), reverse=True)
+    below = [point for point in points if point.startswith(f"{folder}/")]
+    for point in sorted(below, reverse=True):
+        subprocess.run(["umount", "--lazy", point], check=True)
 
 
 @contextlib.contextmanager

@@ -15,10 +15,15 @@ def run(*argv: str) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
+def fresh_name() -> str:
+    """Of no other suite, and short enough for an interface."""
+    return f"rohe{secrets.token_hex(4)}"
+
+
 @contextlib.contextmanager
-def namespace() -> Iterator[str]:
+def namespace(name: str = "") -> Iterator[str]:
     """The name of a fresh network namespace with only loopback: no route out, so pulls fail."""
-    name = f"rohe{secrets.token_hex(4)}"
+    name = name or fresh_name()
     run("ip", "netns", "add", name)
     try:
         run("ip", "-n", name, "link", "set", "lo", "up")
@@ -30,7 +35,7 @@ def namespace() -> Iterator[str]:
 @contextlib.contextmanager
 def bridge() -> Iterator[str]:
     """The name of a fresh bridge in this namespace, with a free subnet."""
-    name = f"rohe{secrets.token_hex(4)}"
+    name = fresh_name()
     run("ip", "link", "add", name, "type", "bridge")
     try:
         run("ip", "address", "add", f"{_free_gateway()}/24", "dev", name)

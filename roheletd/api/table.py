@@ -1,0 +1,178 @@
+"""Every verb, in one table: its name, where it is asked, what it takes and what it gives.
+
+The doors serve this table, and the OpenAPI document describes it.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from roheletd.api import views
+from roheletd.api.operations import Operations
+
+
+class Operation(Struct, frozen=True):
+    """One verb: its name, its HTTP method and path, what it takes, what it gives, what does it.
+
+    Not `over_mqtt` are those about this very node, for a command there is the leader's, and those
+    whose answer is a secret, for whoever has the broker's password reads along.
+    """
+
+    name: str
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    request: type[views.Request]
+    response: type[views.Response]
+    run: Callable[[Operations, Any, str], Awaitable[views.Response]]
+    over_mqtt: bool = True
+
+    @property
+    def writes(self) -> bool:
+        return self.method != "GET"
+
+    @property
+    def summary(self) -> str:
+        """One line for people, from where the verb is carried out."""
+        return self.run.__doc__ or self.name
+
+
+OPERATIONS = (
+    Operation("status", "GET", "/status", views.Nothing, views.Status, Operations.status),
+    Operation("ready", "GET", "/readyz", views.Nothing, views.Ready, Operations.ready),
+    Operation(
+        "leader", "GET", "/api/v1/leader", views.Nothing, views.LeaderView, Operations.leader
+    ),
+    Operation("nodes", "GET", "/api/v1/nodes", views.Nothing, views.Nodes, Operations.nodes),
+    Operation(
+        "add-nodes", "POST", "/api/v1/nodes", views.NodesToAdd, views.Changes, Operations.add_nodes
+    ),
+    Operation(
+        "remove-node",
+        "DELETE",
+        "/api/v1/nodes/{name}",
+        views.ByName,
+        views.Changes,
+        Operations.remove_node,
+    ),
+    Operation(
+        "services", "GET", "/api/v1/services", views.Nothing, views.Services, Operations.services
+    ),
+    Operation(
+        "add-services",
+        "POST",
+        "/api/v1/services",
+        views.ServicesToAdd,
+        views.Changes,
+        Operations.add_services,
+    ),
+    Operation(
+        "remove-service",
+        "DELETE",
+        "/api/v1/services/{name}",
+        views.ByName,
+        views.Changes,
+        Operations.remove_service,
+    ),
+    Operation(
+        "instances",
+        "GET",
+        "/api/v1/instances",
+        views.Nothing,
+        views.Instances,
+        Operations.instances,
+    ),
+    Operation(
+        "events", "GET", "/api/v1/events", views.EventsAfter, views.EventList, Operations.events
+    ),
+    Operation("why", "GET", "/api/v1/why/{name}", views.ByName, views.Why, Operations.why),
+    Operation(
+        "telemetry",
+        "GET",
+        "/api/v1/telemetry",
+        views.Nothing,
+        views.TelemetryList,
+        Operations.telemetry,
+    ),
+    Operation(
+        "import-services",
+        "POST",
+        "/api/v1/rohe/services",
+        views.Document,
+        views.Changes,
+        Operations.import_services,
+    ),
+    Operation(
+        "import-nodes",
+        "POST",
+        "/api/v1/rohe/nodes",
+        views.Document,
+        views.Changes,
+        Operations.import_nodes,
+    ),
+    Operation(
+        "cluster-status",
+        "GET",
+        "/api/v1/cluster",
+        views.Nothing,
+        views.ClusterView,
+        Operations.cluster_status,
+    ),
+    Operation(
+        "cluster-init",
+        "POST",
+        "/api/v1/cluster",
+        views.ClusterToShare,
+        views.Changes,
+        Operations.cluster_init,
+        over_mqtt=False,
+    ),
+    Operation(
+        "cluster-token",
+        "POST",
+        "/api/v1/cluster/token",
+        views.TokenWanted,
+        views.TokenMade,
+        Operations.cluster_token,
+        over_mqtt=False,
+    ),
+    Operation(
+        "cluster-join",
+        "POST",
+        "/api/v1/cluster/join",
+        views.ClusterToJoin,
+        views.Changes,
+        Operations.cluster_join,
+        over_mqtt=False,
+    ),
+    Operation(
+        "cluster-leave",
+        "POST",
+        "/api/v1/cluster/leave",
+        views.Nothing,
+        views.Changes,
+        Operations.cluster_leave,
+        over_mqtt=False,
+    ),
+    Operation(
+        "cluster-recover",
+        "POST",
+        "/api/v1/cluster/recover",
+        views.Recovery,
+        views.Changes,
+        Operations.cluster_recover,
+        over_mqtt=False,
+    ),
+    Operation(
+        "cluster-remove",
+        "DELETE",
+        "/api/v1/cluster/members/{name}",
+        views.ByName,
+        views.Changes,
+        Operations.cluster_remove,
+    ),
+)
+"""Every verb there is. What is not in this table cannot be asked through any door."""
+
+MQTT_OPERATIONS = tuple(operation for operation in OPERATIONS if operation.over_mqtt)
+"""What can be asked as a command over MQTT, where the leader answers."""

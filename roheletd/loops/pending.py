@@ -1,0 +1,97 @@
+"""Commands that are on their way through the log, and who waits for each."""
+
+import asyncio
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from roheletd.cluster.commands import Outcome, Proposal, encode
+from roheletd.cluster.exchange import Answer
+from roheletd.errors import InvalidInput, Unavailable
+
+ENTRY_BYTES_MAX = 900_000
+"""An entry has to fit into one MQTT message, with all that is around it."""
+PROPOSALS_MAX = 1000
+LOOKS_MAX = 3
+"""How often a node that is behind looks again for what the leader has answered."""
+
+
+class Patience(Struct, frozen=True, kw_only=True):
+    """Seconds: until no leader means no, and until a lost answer is an unknown outcome."""
+
+    leader_s: float
+    answer_s: float
+
+
+class Pending:
+    """One command: `outcome` where somebody here waits, `askers` the nodes that asked for it.
+
+    `offered`: it may be in a log by now. `entered_term`: the term in which it was put into ours.
+    """
+
+    def __init__(self, proposal: Proposal, data: bytes) -> None:
+        self.proposal = proposal
+        self.data = data
+        self.outcome: asyncio.Future[Outcome] | None = None
+        self.askers: dict[str, None] = {}
+        self.offered = False
+        self.entered_term = 0
+        self.answer: Answer | None = None
+        self._looks = 0
+
+    def answered(self, applied_index: int) -> Outcome | None:
+        """The leader's answer, once this node has applied as much; it is not waited for for long.
+
+        So whoever reads here after the answer sees what was done.
+        """
+        if self.answer is None:
+            return None
+        self._looks += 1
+        level = applied_index >= self.answer.index
+        return self.answer.outcome if level or self._looks > LOOKS_MAX else None
+
+    def in_doubt(self, waited_s: float, missing: str) -> str:
+        """What to tell of a command whose outcome is not known."""
+        return (
+            f"no answer for {waited_s:.0f} s, and the command may be done all the same: send it "
+            f"again with the id {self.proposal.id} to find out; {missing}"
+        )
+
+    def tell(self, result: Outcome | Exception) -> None:
+        """Let go whoever waits here."""
+        if self.outcome is None or self.outcome.done():
+            return
+        if isinstance(result, Exception):
+            self.outcome.set_exception(result)
+            # Nobody may be left to look at it, and that is no error of ours.
+            self.outcome.exception()
+        else:
+            self.outcome.set_result(result)
+
+
+class PendingCommands:
+    """At most `PROPOSALS_MAX` of them, by id."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Pending] = {}
+
+    def __iter__(self) -> Iterator[Pending]:
+        return iter(tuple(self._by_id.values()))
+
+    def get(self, command_id: str) -> Pending | None:
+        return self._by_id.get(command_id)
+
+    def enter(self, proposal: Proposal) -> Pending:
+        """The one of this id; a new one where there is none, or a refusal that says why not."""
+        if (known := self._by_id.get(proposal.id)) is not None:
+            return known
+        data = encode(proposal)
+        if len(data) > ENTRY_BYTES_MAX:
+            raise InvalidInput("$", f"a command of at most {ENTRY_BYTES_MAX} bytes")
+        if len(self._by_id) >= PROPOSALS_MAX:
+            raise Unavailable(f"{PROPOSALS_MAX} commands are waiting for the log: try again")
+        self._by_id[proposal.id] = pending = Pending(proposal, data)
+        return pending
+
+    def take(self, command_id: str) -> Pending | None:
+        return self._by_id.pop(command_id, None)

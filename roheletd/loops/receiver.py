@@ -1,0 +1,180 @@
+"""Where a message from a broker goes: to the log, to membership, to the desk of commands.
+
+Nothing here waits. What is not authentic, or not new, is counted and goes nowhere.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from roheletd import frames
+from roheletd.clock import Clock
+from roheletd.cluster.exchange import Answer, Forward
+from roheletd.cluster.exchange import decode as decode_speech
+from roheletd.cluster.membership import Membership
+from roheletd.cluster.soft import SoftState
+from roheletd.errors import InvalidInput
+from roheletd.loops.elector import Elector
+from roheletd.loops.forwards import Forwards
+from roheletd.loops.inbox import Inbox
+from roheletd.loops.proposer import Proposer
+from roheletd.messages import (
+    Dropped,
+    LeaderNotice,
+    NodeStatus,
+    Opened,
+    Opener,
+    RecentBoots,
+    Topics,
+)
+from roheletd.model import node_of
+from roheletd.telemetry import Telemetry
+
+LINKS_MAX = 8
+"""Links whose messages are told from replays; a list of brokers that changes brings new ones."""
+
+
+class Receiver:
+    """Routes by topic. `link` is the number of the link that a message came over."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        topics: Topics,
+        cluster_key: bytes,
+        frames_in: frames.Frames,
+        elector: Elector,
+        proposer: Proposer,
+        forwards: Forwards,
+        inbox: Inbox,
+        membership: Membership,
+        soft: SoftState,
+        clock: Clock,
+        on_peer: Callable[[int], None],
+        links_up: Callable[[], int],
+    ) -> None:
+        self._node = node
+        self._topics = topics
+        self._frames = frames_in
+        self._cluster_key = cluster_key
+        self._openers: dict[int, Opener] = {}
+        self._elector = elector
+        self._proposer = proposer
+        self._forwards = forwards
+        self._inbox = inbox
+        self._membership = membership
+        self._soft = soft
+        self._clock = clock
+        self._on_peer = on_peer
+        self._links_up = links_up
+        self._boots: dict[str, int] = {}
+        self.on_later_epoch: Callable[[int], None] = lambda _epoch: None
+        self._framed = {topics.log, topics.raft(node), topics.snapshot(node)}
+
+    def boot_of(self, member_id: str) -> int | None:
+        """The start of that node which was heard last."""
+        return self._boots.get(member_id)
+
+    def receive(self, topic: str, payload: bytes, link: int) -> None:
+        if topic in self._framed:
+            self._on_frame(topic, payload, link)
+        elif topic == self._topics.command:
+            if self._proposer.leads:  # others have no say, and another nonce
+                self._inbox.receive(topic, payload)
+        elif topic == self._topics.leader:
+            self._on_leader(self._opener(link).open(topic, payload))
+        elif (found := self._from_peer(topic, payload, link)) is not None:
+            self._on_node(topic, found, link)
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Reason to count of what was not acted on."""
+        counts: Counter[str] = Counter(self._frames.dropped)
+        for opener in self._openers.values():
+            counts.update(opener.dropped)
+        return {reason: count for reason, count in counts.items() if count}
+
+    def _on_frame(self, topic: str, payload: bytes, link: int) -> None:
+        found = self._frames.open(topic, payload, link)
+        if isinstance(found, frames.Dropped):
+            if found.reason == "other epoch":
+                self.on_later_epoch(found.epoch)
+            return
+        if node_of(found.sender) == self._node:
+            return
+        self._on_peer(link)
+        if isinstance(found, frames.Duplicate):
+            return
+        self._boots[found.sender] = found.boot
+        self._heard(node_of(found.sender))
+        try:
+            speech = decode_speech(found.body)
+        except msgspec.MsgspecError:
+            self._count("not understood")
+            return
+        match speech:
+            case Forward():
+                self._forwards.receive(found.sender, speech)
+            case Answer():
+                self._proposer.on_answer(speech)
+            case _ if speech.sender == found.sender:
+                self._elector.receive(speech)
+            case _:
+                self._count("said for somebody else")
+
+    def _opener(self, link: int) -> Opener:
+        """What is said on two links arrives twice, so each link has a memory of its own."""
+        if (known := self._openers.get(link)) is not None:
+            return known
+        if len(self._openers) >= LINKS_MAX:
+            del self._openers[min(self._openers)]
+        self._openers[link] = opener = Opener(self._cluster_key, RecentBoots())
+        return opener
+
+    def _from_peer(self, topic: str, payload: bytes, link: int) -> Opened | None:
+        found = self._opener(link).open(topic, payload)
+        if isinstance(found, Dropped) or found.stamp.sender == self._node:
+            return None
+        # A will is the broker's word, and says that its node is not there.
+        if not found.stamp.will:
+            self._on_peer(link)
+        return found
+
+    def _on_node(self, topic: str, found: Opened, link: int) -> None:
+        sender = found.stamp.sender
+        try:
+            if topic == self._topics.telemetry(sender):
+                self._heard(sender)
+                self._soft.heard_telemetry(found.read(Telemetry))
+            elif topic == self._topics.status(sender):
+                self._on_status(found.read(NodeStatus), link, will=found.stamp.will)
+        except InvalidInput:
+            self._count("not understood")
+
+    def _on_status(self, status: NodeStatus, link: int, *, will: bool) -> None:
+        if status.state == "online":
+            self._heard(status.node)
+            return
+        links = self._links_up() if will else 1  # a farewell is the node's own word
+        leader = self._elector.core.leader
+        gone = self._membership.doubted(status.node, link=link, links=links)
+        if gone and leader is not None and node_of(leader) == status.node:
+            self._elector.hint(leader)
+
+    def _on_leader(self, found: Opened | Dropped) -> None:
+        if isinstance(found, Dropped):
+            return
+        try:
+            notice = found.read(LeaderNotice)
+        except InvalidInput:
+            self._count("not understood")
+        else:
+            self._soft.leader_said(notice.term, found.stamp.nonce)
+
+    def _heard(self, node: str) -> None:
+        self._membership.heard(node, self._clock.now_s())
+
+    def _count(self, reason: str) -> None:
+        self._soft.dropped_messages[reason] = self._soft.dropped_messages.get(reason, 0) + 1

@@ -1,0 +1,463 @@
+"""The composition root: makes every part of one life of a node, and hands each what it needs."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from msgspec.structs import asdict, replace
+
+from roheletd import __version__
+from roheletd.allocation.snapshot import Profile
+from roheletd.api.operations import Operations
+from roheletd.api.server import ApiServer
+from roheletd.broker.links import Links
+from roheletd.clock import Clock
+from roheletd.cluster.applier import Applier
+from roheletd.cluster.events import Events
+from roheletd.cluster.instances import Orders, specifications
+from roheletd.cluster.isolation import isolation
+from roheletd.cluster.membership import Membership, thresholds
+from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
+from roheletd.cluster.state import ClusterState
+from roheletd.cluster.voters import Limits
+from roheletd.config import TIMINGS, Config
+from roheletd.control import Control
+from roheletd.frames import Framer, Frames
+from roheletd.frames import Identity as FrameIdentity
+from roheletd.identity import admitted
+from roheletd.loops.announcer import Announcer
+from roheletd.loops.elector import Elector
+from roheletd.loops.forwards import Forwards
+from roheletd.loops.inbox import Inbox
+from roheletd.loops.leader import Leader
+from roheletd.loops.pending import Patience
+from roheletd.loops.proposer import Proposer
+from roheletd.loops.receiver import Receiver
+from roheletd.loops.registrar import Registrar
+from roheletd.loops.reporter import Beat, Reporter
+from roheletd.loops.runner import Runner
+from roheletd.loops.sender import Sender
+from roheletd.loops.voter_keeper import VoterKeeper
+from roheletd.messages import Challenge, Opener, Sealer, Topics
+from roheletd.model import Member
+from roheletd.raft import Raft
+from roheletd.startup import Found, url_for_others
+from roheletd.systemd import watchdog
+from roheletd.telemetry import Telemetry
+
+logger = logging.getLogger("roheletd")
+
+
+class Loop(Protocol):
+    """Whatever runs for ever; what its `run` raises ends the daemon."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def run(self) -> None: ...
+
+
+SOCKET_NAME = "roheletd.sock"
+
+
+class Parts:
+    """All parts of one node, wired: what happens in one wakes the others that care."""
+
+    def __init__(self, config: Config, data_dir: Path, found: Found) -> None:
+        self._config = config
+        self._data_dir = data_dir
+        self.found = found
+        self._me = me = found.identity
+        self._clock = clock = Clock()
+        self._rng = found.rng
+        self.stop = asyncio.Event()
+        self._timing = TIMINGS[config.cluster.timing]
+        self._limits = thresholds(2 * self._timing.heartbeat_s)
+        self._topics = Topics(me.cluster)
+        self._sealer = Sealer(found.keys.cluster, me.node, secrets.token_hex(8))
+        self._challenge = Challenge(lambda: secrets.token_hex(8))
+        self._state = ClusterState()
+        self._informed = False
+        self.soft = SoftState(
+            broker=BrokerLink(mode=found.broker.mode), engine=EngineLink(kind=found.engine.kind)
+        )
+        self._membership = Membership(me=me.node, limits=self._limits, now_s=clock.now_s())
+        self._events = Events(node=me.node, wall_s=clock.wall_s)
+        self._profile = Profile(**asdict(config.allocation))
+        self._make_log()
+        self.announcer = self._make_announcer()
+        self._leader = self._make_leader()
+        self._runner = self._make_runner()
+        self._registrar = self._make_registrar()
+        self._voter_keeper = self._make_voter_keeper()
+        self.control = self._make_control()
+        self._operations = self._make_operations()
+        self._inbox = self._make_inbox()
+        self._receiver = self._make_receiver()
+        self.links = self._make_links()
+        self._reporter = self._make_reporter()
+        self.api = ApiServer(
+            self._operations,
+            socket_path=data_dir / SOCKET_NAME,
+            listen=config.api.listen,
+            port=config.api.port if config.api.enabled else None,
+            token=found.keys.api_token,
+        )
+        self._wire()
+
+    def loops(self) -> tuple[Loop, ...]:
+        optional = (self.found.keeper, self._runner)
+        return (
+            *(item for item in optional if item is not None),
+            self.elector,
+            self._registrar,
+            self._leader,
+            self.announcer,
+            self._inbox,
+            self._reporter,
+        )
+
+    def _wire(self) -> None:
+        woken = [self._leader.wake, self.announcer.wake, self._registrar.wake, self._follow_state]
+        if self._runner is not None:
+            woken.append(self._runner.wake)
+        self.elector.on_applied += woken
+        self.elector.on_leader += woken
+        self._events.listeners.add(self.announcer.event)
+        self._events.listeners.add(
+            lambda event: logger.info("%s: %s %s", event.kind, event.subject, event.reason)
+        )
+        self._follow_state()
+
+    def _follow_state(self) -> None:
+        """What the agreed state says of brokers and members, as far as it has changed."""
+        self._membership.expect(self._state.expected, self._clock.now_s())
+        configuration = self.elector.core.configuration
+        self.elector.alone = not self._me.shared and len(configuration.members) <= 1
+        if self.found.broker.mode != "none":
+            takes_part = self._me.member in configuration.members
+            self.links.want(self._brokers(), 2 if takes_part else 1)
+
+    def _brokers(self) -> tuple[str, ...]:
+        """Where to link to, best first: what the configuration says, else the voters' own."""
+        access, own = self.found.access, self.found.own_broker
+        if self.found.broker.mode == "external" or not self._me.shared:
+            return access.urls
+        known = self._state.brokers(self.elector.core.configuration.voters) or self._me.brokers
+        # Our own is there when no cable is.
+        return tuple(access.urls[0] if url == own else url for url in known) or access.urls
+
+    def _brokers_for_others(self) -> tuple[str, ...]:
+        if self.found.broker.mode == "external":
+            return self.found.access.urls
+        own = self.found.own_broker or self._own_broker_when_shared()
+        others = self._state.brokers(self.elector.core.configuration.voters)
+        return tuple(dict.fromkeys((*others, own))) if own else others
+
+    def _own_broker_when_shared(self) -> str:
+        return "" if self.found.keeper is None else url_for_others(self._config)
+
+    def _measured(self, telemetry: Telemetry) -> None:
+        self.announcer.telemetry(telemetry)
+        self._leader.measured()
+
+    def _linked(self, connected: bool, _reason: str) -> None:  # noqa: FBT001 - the links' call
+        if connected and not self.soft.broker.connected:
+            self._membership.listen_anew(self._clock.now_s())
+        self._refresh_links()
+        link = self.links if connected else None
+        self.announcer.linked(link)
+        self._sender.linked(link)
+
+    def _refresh_links(self) -> None:
+        found = tuple(
+            BrokerLink(
+                mode=self.found.broker.mode,
+                url=link.url,
+                connected=link.connected,
+                protocol=link.protocol,
+                reason=link.reason,
+                reconnects=link.reconnects,
+                dropped=link.dropped,
+            )
+            for link in self.links.links
+        )
+        none = BrokerLink(mode=self.found.broker.mode)
+        best = next((link for link in found if link.connected), found[0] if found else none)
+        trouble = self._why_no_link() if not best.connected else ""
+        self.soft.links = found
+        self.soft.broker = replace(best, reason=trouble or best.reason)
+        self.soft.dropped_frames = dict(self._receiver.dropped)
+
+    def _why_no_link(self) -> str:
+        if self.found.broker.mode == "none":
+            return self.found.broker.why
+        return self.found.keeper.trouble if self.found.keeper else ""
+
+    def _make_log(self) -> None:
+        """The agreed log: its core, its driver, and who brings commands into it."""
+        found, me = self.found, self._me
+        self._sender = Sender(
+            topics=self._topics,
+            framer=Framer(
+                found.keys.cluster,
+                FrameIdentity(
+                    cluster_id=me.cluster_id, epoch=me.epoch, member=me.member, boot=me.boot
+                ),
+            ),
+        )
+        applier = Applier(self._state)
+        core = Raft(
+            me=me.member,
+            saved=found.memory.saved,
+            timing=self._timing,
+            rng=self._rng,
+            now_s=self._clock.now_s(),
+        )
+        self.elector = Elector(
+            core=core,
+            store=found.memory.store,
+            applier=applier,
+            clock=self._clock,
+            send=self._sender.send,
+        )
+        if found.memory.failure:
+            self.elector.fail(found.memory.failure)
+        self.proposer = Proposer(
+            elector=self.elector,
+            applier=applier,
+            state=self._state,
+            clock=self._clock,
+            patience=Patience(
+                leader_s=1.25 * self._timing.election_max_s,
+                answer_s=2.5 * self._timing.election_max_s,
+            ),
+            say=self._sender.say,
+            boot_of=self._boot_of,
+            missing=self._missing,
+        )
+
+    def _boot_of(self, member: str) -> int | None:
+        return self._receiver.boot_of(member)
+
+    def _missing(self) -> str:
+        return self.control.outlook()
+
+    def _heard_peer(self, link: int) -> None:
+        self.links.heard(link)
+
+    def _make_registrar(self) -> Registrar:
+        return Registrar(
+            identity=self._me,
+            member=self._member,
+            proposer=self.proposer,
+            state=self._state,
+            soft=self.soft,
+            admitted=lambda: admitted(self._data_dir),
+        )
+
+    def _member(self) -> Member:
+        cluster = self._config.cluster
+        return Member(
+            name=self._me.node,
+            id=self._me.member,
+            broker=self.found.own_broker,
+            voter=cluster.voter,
+            witness=cluster.role == "witness",
+            version=__version__,
+        )
+
+    def _make_voter_keeper(self) -> VoterKeeper:
+        return VoterKeeper(
+            elector=self.elector,
+            state=self._state,
+            membership=self._membership,
+            limits=Limits(
+                healthy_within_s=self._limits.lost_after_s,
+                promote_after_s=self._config.cluster.promote_after_s,
+                replace_after_s=self._config.cluster.replace_after_s,
+            ),
+            clock=self._clock,
+            leads=lambda: self.proposer.leads,
+        )
+
+    def _make_control(self) -> Control:
+        return Control(
+            identity=self._me,
+            data_dir=self._data_dir,
+            key=self.found.keys.cluster,
+            key_file=self._config.cluster.key_file,
+            brokers=self._brokers_for_others,
+            elector=self.elector,
+            proposer=self.proposer,
+            state=self._state,
+            soft=self.soft,
+            membership=self._membership,
+            clock=self._clock,
+            stop=self.stop.set,
+        )
+
+    def _make_receiver(self) -> Receiver:
+        receiver = Receiver(
+            node=self._me.node,
+            topics=self._topics,
+            cluster_key=self.found.keys.cluster,
+            frames_in=Frames(self.found.keys.cluster, self._me.cluster_id, self._me.epoch),
+            elector=self.elector,
+            proposer=self.proposer,
+            forwards=Forwards(
+                boot=self._me.boot,
+                proposer=self.proposer,
+                state=self._state,
+                say=self._sender.say,
+                clock=self._clock,
+            ),
+            inbox=self._inbox,
+            membership=self._membership,
+            soft=self.soft,
+            clock=self._clock,
+            on_peer=self._heard_peer,
+            links_up=lambda: sum(link.connected for link in self.links.links),
+        )
+        receiver.on_later_epoch = self._outlived
+        return receiver
+
+    def _outlived(self, epoch: int) -> None:
+        if epoch > self._me.epoch:
+            self.elector.fail(
+                f"cluster {self._me.cluster} was recovered by force as epoch {epoch}, and this "
+                f"node is of epoch {self._me.epoch}: `roheletd cluster join TOKEN` with a new token"
+            )
+
+    def _make_links(self) -> Links:
+        return Links(
+            self.found.access,
+            will=self.announcer.will,
+            on_message=self._receiver.receive,
+            on_link=self._linked,
+            rng=self._rng,
+            silence_s=self._limits.lost_after_s,
+        )
+
+    def _make_announcer(self) -> Announcer:
+        return Announcer(
+            node=self._me.node,
+            version=__version__,
+            topics=self._topics,
+            sealer=self._sealer,
+            challenge=self._challenge,
+            log=self.proposer,
+            state=self._state,
+        )
+
+    def _make_leader(self) -> Leader:
+        return Leader(
+            log=self.proposer,
+            profile=self._profile,
+            state=self._state,
+            soft=self.soft,
+            membership=self._membership,
+            events=self._events,
+            clock=self._clock,
+            rng=self._rng,
+        )
+
+    def _make_runner(self) -> Runner | None:
+        if self.found.engine.engine is None:
+            self.soft.engine = EngineLink(kind="none", reachable=True, reason="as configured")
+            return None
+        return Runner(
+            engine=self.found.engine.engine,
+            node=self._me.node,
+            state=self._state,
+            soft=self.soft,
+            events=self._events,
+            clock=self._clock,
+            rng=self._rng,
+            orders=self._orders,
+        )
+
+    def _orders(self) -> Orders | None:
+        """What is to run here now; None while this node has nothing to go by.
+
+        A member goes by its own log, also with no network at all; a node that joins, by nothing
+        until it has all that the leader had: half of a log would stop what the rest of it wants.
+        """
+        core = self.elector.core
+        level = self._state.applied_index >= core.commit
+        self._informed |= bool(self._state.applied_index) and level and core.is_current
+        if not (self._informed or (self._me.joined and self._state.applied_index)):
+            return None
+        stopping, for_s = isolation(
+            self._state,
+            self._me.node,
+            isolated_for_s=core.silent_s(self._clock.now_s()),
+            lost_after_s=self._limits.lost_after_s,
+        )
+        wanted = specifications(
+            self._state, cluster=self._me.cluster, node=self._me.node, stopping=stopping
+        )
+        return Orders(run=wanted, for_s=for_s)
+
+    def _make_operations(self) -> Operations:
+        return Operations(
+            node=self._me.node,
+            cluster=self._me.cluster,
+            version=__version__,
+            profile=self._profile,
+            state=self._state,
+            soft=self.soft,
+            membership=self._membership,
+            events=self._events,
+            log=self.proposer,
+            clock=self._clock,
+            challenge=self._nonce,
+            cluster_control=self.control,
+            own_instances=self._runner.instances if self._runner else tuple,
+        )
+
+    def _nonce(self) -> str:
+        """What a signed MQTT command has to repeat: the leader's, whoever that is."""
+        return self._challenge.nonce if self.proposer.leads else self.soft.leader_nonce
+
+    def _make_inbox(self) -> Inbox:
+        return Inbox(
+            topics=self._topics,
+            opener=Opener(self.found.keys.cluster, self._challenge),
+            sealer=self._sealer,
+            operations=self._operations,
+            announcer=self.announcer,
+            soft=self.soft,
+        )
+
+    def _make_reporter(self) -> Reporter:
+        beats: list[Callable[[], None]] = [
+            self.links.tick,
+            self._refresh_links,
+            self._voter_keeper.tick,
+        ]
+        dog = watchdog()
+        if dog is not None:
+            beats.append(lambda: dog.beat(self._clock.now_s()))
+        interval_s = self._config.telemetry.interval_s
+        beat_s = dog.interval_s if dog else interval_s
+        if self._me.shared:
+            beat_s = min(beat_s, 2 * self._timing.heartbeat_s)
+            if interval_s > beat_s:
+                beats.append(self.announcer.beat)
+        return Reporter(
+            node=self._me.node,
+            labels=self._config.node.labels,
+            beat=Beat(report_s=interval_s, beat_s=beat_s, also=tuple(beats)),
+            collectors=self.found.collectors,
+            log=self.proposer,
+            soft=self.soft,
+            membership=self._membership,
+            clock=self._clock,
+            uses=self._runner.uses if self._runner else tuple,
+            measured=self._measured,
+            admitted=lambda: self._state.member_by_id(self._me.member) is not None,
+        )
