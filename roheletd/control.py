@@ -94,7 +94,7 @@ class Control:
             links=self._soft.links,
             outlook=self.outlook(),
             failure=self._elector.failure,
-            dropped_messages=dict(self._soft.dropped_messages),
+            dropped_messages={**self._soft.dropped_messages, **self._soft.dropped_frames},
         )
 
     def outlook(self) -> str:
@@ -181,7 +181,7 @@ class Control:
             return core.role
         if known is None:
             return "not a member"
-        return "follower" if core.me in core.configuration.voters else "learner"
+        return "learner" if core.me in core.configuration.learners else "follower"
 
     def _member(self, member: Member) -> views.MemberView:
         core = self._elector.core

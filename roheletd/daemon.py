@@ -102,7 +102,7 @@ class Daemon:
 
     async def _link(self) -> None:
         found = self._parts.found
-        if found.keeper is not None:
+        if found.keeper is not None and found.keeper.is_needed:
             await found.keeper.tried.wait()
         if found.broker.mode != "none":
             await self._parts.links.run()

@@ -25,7 +25,7 @@ from roheletd.cluster.state import ClusterState
 from roheletd.cluster.voters import Limits
 from roheletd.config import TIMINGS, Config
 from roheletd.control import Control
-from roheletd.frames import Framer, Frames
+from roheletd.frames import Dropped, Framer, Frames
 from roheletd.frames import Identity as FrameIdentity
 from roheletd.identity import admitted
 from roheletd.loops.announcer import Announcer
@@ -44,7 +44,7 @@ from roheletd.loops.voter_keeper import VoterKeeper
 from roheletd.messages import Challenge, Opener, Sealer, Topics
 from roheletd.model import Member
 from roheletd.raft import Raft
-from roheletd.startup import Found, url_for_others
+from roheletd.startup import Found, subscriptions, url_for_others
 from roheletd.systemd import watchdog
 from roheletd.telemetry import Telemetry
 
@@ -140,6 +140,12 @@ class Parts:
         if self.found.broker.mode != "none":
             takes_part = self._me.member in configuration.members
             self.links.want(self._brokers(), 2 if takes_part else 1)
+            self.links.hear(subscriptions(self._topics, self._me.node, takes_part=takes_part))
+        if self.found.keeper is not None and (not self._me.shared or self._votes()):
+            self.found.keeper.need()
+
+    def _votes(self) -> bool:
+        return self._me.member in self.elector.core.configuration.voters
 
     def _brokers(self) -> tuple[str, ...]:
         """Where to link to, best first: what the configuration says, else the voters' own."""
@@ -153,12 +159,10 @@ class Parts:
     def _brokers_for_others(self) -> tuple[str, ...]:
         if self.found.broker.mode == "external":
             return self.found.access.urls
-        own = self.found.own_broker or self._own_broker_when_shared()
-        others = self._state.brokers(self.elector.core.configuration.voters)
-        return tuple(dict.fromkeys((*others, own))) if own else others
-
-    def _own_broker_when_shared(self) -> str:
-        return "" if self.found.keeper is None else url_for_others(self._config)
+        known = self._state.brokers(self.elector.core.configuration.voters)
+        if known or self.found.keeper is None:
+            return known
+        return (url_for_others(self._config),)  # as it will be once the cluster is shared
 
     def _measured(self, telemetry: Telemetry) -> None:
         self.announcer.telemetry(telemetry)
@@ -322,14 +326,18 @@ class Parts:
             on_peer=self._heard_peer,
             links_up=lambda: sum(link.connected for link in self.links.links),
         )
-        receiver.on_later_epoch = self._outlived
+        receiver.on_dropped = self._on_dropped
         return receiver
 
-    def _outlived(self, epoch: int) -> None:
-        if epoch > self._me.epoch:
+    def _on_dropped(self, frame: Dropped) -> None:
+        """What was not taken may say something of this node, or of the one that said it."""
+        if frame.reason == "other protocol":
+            self.soft.notices["protocol"] = frame.explanation
+        elif frame.reason == "other epoch" and frame.epoch > self._me.epoch:
             self.elector.fail(
-                f"cluster {self._me.cluster} was recovered by force as epoch {epoch}, and this "
-                f"node is of epoch {self._me.epoch}: `roheletd cluster join TOKEN` with a new token"
+                f"cluster {self._me.cluster} was recovered by force as epoch {frame.epoch}, and "
+                f"this node is of epoch {self._me.epoch}: `roheletd cluster join TOKEN` with a new "
+                "token"
             )
 
     def _make_links(self) -> Links:

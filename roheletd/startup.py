@@ -21,7 +21,7 @@ from roheletd.cluster.recovery import survivor
 from roheletd.cluster.state import ClusterState
 from roheletd.collectors import Collectors
 from roheletd.collectors.address import own_address
-from roheletd.config import Config
+from roheletd.config import Config, EngineConfig
 from roheletd.engines.choice import Chosen, choose_engine
 from roheletd.errors import InvalidInput, Unavailable
 from roheletd.identity import LOG, Identity, node_name, start
@@ -76,8 +76,9 @@ async def find(config: Config, data_dir: Path, stack: AsyncExitStack) -> Found:
     collectors = Collectors()
     collectors.open()
     stack.callback(collectors.close)
+    is_witness = config.cluster.role == "witness"
     engine = await choose_engine(
-        config.engine,
+        EngineConfig(kind="none") if is_witness else config.engine,
         cluster=identity.cluster,
         node=node,
         before=_engine_before(memory.saved, node),
@@ -197,17 +198,23 @@ def _access(config: Config, own: OwnBroker | None, *, identity: Identity, keys: 
         password=_password(broker.password_file) if own is None else keys.broker_password,
         ca_file=broker.ca_file,
         keepalive_s=broker.keepalive_s,
-        subscriptions=(
-            topics.command,
-            topics.leader,
-            topics.log,
-            topics.raft(identity.node),
-            topics.snapshot(identity.node),
-            topics.all_status,
-            topics.all_telemetry,
-        ),
+        subscriptions=subscriptions(topics, identity.node, takes_part=True),
+        hear_own=False,
         mqtt5=own is None or own.mqtt5,
     )
+
+
+def subscriptions(topics: Topics, node: str, *, takes_part: bool) -> tuple[str, ...]:
+    """What a node hears. Of hundreds, only those that may come to lead hear all the others."""
+    always = (
+        topics.command,
+        topics.leader,
+        topics.log,
+        topics.raft(node),
+        topics.snapshot(node),
+        topics.all_status,
+    )
+    return (*always, topics.all_telemetry) if takes_part else always
 
 
 def url_for_others(config: Config) -> str:

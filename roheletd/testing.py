@@ -7,7 +7,9 @@ leaves out the waiting.
 import asyncio
 import itertools
 import selectors
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from random import Random
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,6 +24,8 @@ from roheletd.cluster.reconcile import Container, InstanceSpec, Usage
 from roheletd.cluster.state import ClusterState
 from roheletd.engines import EngineError, EngineInfo, PortTaken
 from roheletd.errors import Refused, Unavailable
+from roheletd.raft import Entry, Save, Saved
+from roheletd.store import Store, StoreFailed
 from roheletd.token import Token
 
 
@@ -203,7 +207,15 @@ class MemoryLink:
         self.published: list[Published] = []
         self.full = False
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> bool:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        once: bool = False,  # noqa: ARG002 - there is one link only
+    ) -> bool:
         if not self.full:
             self.published.append(Published(topic=topic, payload=payload, qos=qos, retain=retain))
         return not self.full
@@ -216,6 +228,142 @@ class MemoryLink:
     def retained(self) -> dict[str, bytes]:
         """What a broker would tell somebody who subscribes now."""
         return {message.topic: message.payload for message in self.published if message.retain}
+
+
+class MemoryStore(Store):
+    """A disk that is done at once. What a daemon that is killed leaves is in `saved`.
+
+    `delay_s`: how long a flush takes. `trouble`: set it to have each further one fail.
+    """
+
+    def __init__(self, saved: Saved | None = None) -> None:
+        self.saved = saved or Saved()
+        self.saves: list[Save] = []
+        self.delay_s = 0.0
+        self.trouble = ""
+
+    async def load(self) -> Saved:
+        return self.saved
+
+    async def save(self, save: Save) -> None:
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        if self.trouble:
+            raise StoreFailed(self.trouble)
+        self.saves.append(save)
+        self.saved = Saved(
+            term=save.term,
+            vote=save.vote,
+            commit=save.commit,
+            snapshot=save.snapshot or self.saved.snapshot,
+            entries=self._entries_after(save),
+        )
+
+    async def close(self) -> None:
+        pass
+
+    def _entries_after(self, save: Save) -> tuple[Entry, ...]:
+        kept = () if save.reset else self.saved.entries
+        if save.snapshot is not None:
+            kept = tuple(entry for entry in kept if entry.index >= save.keep_from)
+        if save.entries:
+            kept = tuple(entry for entry in kept if entry.index < save.entries[0].index)
+        return kept + save.entries
+
+
+Receive = Callable[[str, bytes, int], None]
+
+
+class MemoryNet:
+    """A broker and the network around it: what is published reaches the others a moment later.
+
+    Whom it reaches is decided when it arrives. The dice may lose and double it, and let later
+    messages overtake it. `carried` counts what was handed over, by topic.
+    """
+
+    def __init__(self, rng: Random) -> None:
+        self.delay_s = 0.001
+        self.loss = 0.0
+        self.doubled = 0.0
+        self.carried: Counter[str] = Counter()
+        self.retained: dict[str, tuple[str, bytes]] = {}
+        self._rng = rng
+        self._listeners: dict[str, tuple[tuple[str, ...], Receive]] = {}
+        self._cut: set[tuple[str, str]] = set()
+
+    def link(self, node: str, patterns: tuple[str, ...], receive: Receive) -> "MemoryPort":
+        """The end of `node`, which hears the topics of `patterns`, and first what is retained."""
+        self._listeners[node] = (patterns, receive)
+        for topic, (sender, payload) in self.retained.items():
+            self._deliver(sender, node, topic, payload)
+        return MemoryPort(self, node)
+
+    def unlink(self, node: str, *, will: tuple[str, bytes] | None = None) -> None:
+        """`node` is gone; the broker says its will, if it left one."""
+        self._listeners.pop(node, None)
+        if will is not None:
+            self.carry(node, *will, retain=True)
+
+    def cut(self, sender: str, receiver: str) -> None:
+        """Nothing that `sender` says reaches `receiver`, until `heal`."""
+        self._cut.add((sender, receiver))
+
+    def isolate(self, *nodes: str) -> None:
+        """Nothing passes between `nodes` and the others, until `heal`."""
+        others = self._listeners.keys() - set(nodes)
+        self._cut |= {
+            (a, b) for node in nodes for other in others for a, b in ((node, other), (other, node))
+        }
+
+    def heal(self) -> None:
+        self._cut.clear()
+
+    def carry(self, sender: str, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        self.carried[topic] += 1
+        if retain:
+            self.retained[topic] = (sender, payload)
+        for node in self._listeners:
+            for _ in range(1 + (self._rng.random() < self.doubled)):
+                if self._rng.random() >= self.loss:
+                    self._deliver(sender, node, topic, payload)
+
+    def _deliver(self, sender: str, node: str, topic: str, payload: bytes) -> None:
+        delay_s = self.delay_s * self._rng.uniform(0.5, 1.5)
+        loop = asyncio.get_running_loop()
+        loop.call_later(delay_s, self._arrive, sender, node, topic, payload)
+
+    def _arrive(self, sender: str, node: str, topic: str, payload: bytes) -> None:
+        patterns, receive = self._listeners.get(node, ((), None))
+        heard = any(_matches(topic, pattern) for pattern in patterns)
+        if receive is not None and heard and (sender, node) not in self._cut:
+            receive(topic, payload, 0)
+
+
+class MemoryPort:
+    """One node's link to a `MemoryNet`."""
+
+    def __init__(self, net: MemoryNet, node: str) -> None:
+        self._net = net
+        self._node = node
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,  # noqa: ARG002 - nothing is said again here
+        retain: bool = False,
+        once: bool = False,  # noqa: ARG002 - there is one link only
+    ) -> bool:
+        self._net.carry(self._node, topic, payload, retain=retain)
+        return True
+
+
+def _matches(topic: str, pattern: str) -> bool:
+    """As MQTT has it, with `+` for any one level."""
+    levels, wanted = topic.split("/"), pattern.split("/")
+    pairs = zip(levels, wanted, strict=False)
+    return len(levels) == len(wanted) and all(b in (a, "+") for a, b in pairs)
 
 
 class MemoryEngine:

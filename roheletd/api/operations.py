@@ -105,7 +105,7 @@ class Operations:
         membership: Membership,
         events: Events,
         log: Log,
-        cluster_control: ClusterControl | None = None,
+        cluster_control: ClusterControl,
         clock: Clock,
         challenge: Callable[[], str],
         own_instances: Callable[[], tuple[InstanceUse, ...]],
@@ -119,7 +119,7 @@ class Operations:
         self._membership = membership
         self._events = events
         self._log = log
-        self._cluster_control = cluster_control
+        self._control = cluster_control
         self._clock = clock
         self._challenge = challenge
         self._own_instances = own_instances
@@ -145,7 +145,7 @@ class Operations:
             broker=self._soft.broker,
             engine=self._soft.engine,
             warnings=self._warnings(),
-            dropped_messages=dict(self._soft.dropped_messages),
+            dropped_messages={**self._soft.dropped_messages, **self._soft.dropped_frames},
         )
 
     async def ready(self, _request: views.Nothing, _id: str) -> views.Ready:
@@ -322,12 +322,6 @@ class Operations:
         after = self._control.view()
         return views.Changes(changed={after.cluster: f"recovered in epoch {after.epoch}"})
 
-    @property
-    def _control(self) -> ClusterControl:
-        if self._cluster_control is None:
-            raise Refused("not available: this daemon runs without a cluster")
-        return self._cluster_control
-
     async def _next_events(self, after: int, wait_s: float) -> tuple[Event, ...]:
         happened = asyncio.Event()
 
@@ -385,9 +379,7 @@ class Operations:
         return tuple(_instance_view(at, uses.get(at.instance)) for at in placements)
 
     def _warnings(self) -> tuple[str, ...]:
-        found = []
-        if self._log.failure:
-            found.append(f"the log does not take entries: {self._log.failure}")
+        found = _doubts(self._control.view())
         if not self._soft.broker.connected:
             found.append(f"no broker: {self._soft.broker.reason}; telemetry stays on this node")
         if not self._soft.engine.reachable:
@@ -399,6 +391,22 @@ class Operations:
             found += [f"this node is throttled: {reason}" for reason in report.throttled]
         found += [f"service {name} waits: {why}" for name, why in self._soft.waiting.items()]
         return tuple(found)
+
+
+def _doubts(cluster: views.ClusterView) -> list[str]:
+    """What a person should know of the cluster; nothing where one more machine may die."""
+    if cluster.failure:
+        return [cluster.failure]
+    voters = [it for it in cluster.members if it.role in ("voter", "witness")]
+    found = []
+    if not cluster.leader and cluster.leader_heard_s is not None:
+        found.append(
+            f"no leader was heard for {cluster.leader_heard_s:.0f} s: what is shown may be as old, "
+            "and commands are refused"
+        )
+    if len(voters) == 2 or any(it.liveness != "alive" for it in voters):  # noqa: PLR2004
+        found.append(cluster.outlook)
+    return found
 
 
 def _instance_view(at: Placement, use: InstanceUse | None) -> views.InstanceView:

@@ -16,6 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from roheletd.broker.channel import Channel
 from roheletd.messages import PAYLOAD_BYTES_MAX
@@ -49,6 +50,8 @@ class Access(Struct, frozen=True, kw_only=True):
     ca_file: str | None = None
     keepalive_s: int = 10
     subscriptions: tuple[str, ...] = ()
+    hear_own: bool = True
+    """False: what we say ourselves does not come back, where the broker speaks MQTT 5."""
     mqtt5: bool = True
     """False where the broker is known to speak 3.1.1 only, which saves finding out."""
 
@@ -105,6 +108,9 @@ class Connection:
         self._access = access
         self._on_open = on_open
         self._on_message = on_message
+        self._version = version
+        self._heard = self._wanted = access.subscriptions
+        self._asked: dict[int, tuple[str, ...]] = {}
         self._subscribed = False
         self._opened = False
         self._refusal: Loss | None = None
@@ -146,6 +152,21 @@ class Connection:
         if qos:
             self._unacknowledged[info.mid] = len(payload)
         return True
+
+    def hear(self, patterns: tuple[str, ...]) -> None:
+        """Subscribe to these from now on, and to no others."""
+        self._wanted = patterns
+        if self._opened:
+            self._adjust()
+
+    def _adjust(self) -> None:
+        new = tuple(pattern for pattern in self._wanted if pattern not in self._heard)
+        old = [pattern for pattern in self._heard if pattern not in self._wanted]
+        self._heard = self._wanted
+        if new and not self.lost.done():
+            self._subscribe(new)
+        if old and not self.lost.done():
+            self._client.unsubscribe(old)
 
     @property
     def unacknowledged(self) -> int:
@@ -195,6 +216,7 @@ class Connection:
             if self._subscribed and not self._opened and not self.lost.done():
                 self._opened = True
                 self._on_open()
+                self._adjust()
             while self._arrived and not self.lost.done():
                 self._on_message(*self._arrived.popleft())
         except Exception as error:
@@ -210,19 +232,28 @@ class Connection:
     ) -> None:
         if code.is_failure:
             self._refusal = _refused(code)
-        elif self._access.subscriptions:
-            self._client.subscribe([(pattern, 1) for pattern in self._access.subscriptions])
+        elif self._heard:
+            self._subscribe(self._heard)
         else:
             self._subscribed = True
 
+    def _subscribe(self, patterns: tuple[str, ...]) -> None:
+        if self._version == "5.0":
+            options = SubscribeOptions(qos=1, noLocal=not self._access.hear_own)
+            _, mid = self._client.subscribe([(pattern, options) for pattern in patterns])
+        else:
+            _, mid = self._client.subscribe([(pattern, 1) for pattern in patterns])
+        if mid is not None:
+            self._asked[mid] = patterns
+
     def _note_subscribe(
-        self, _client: Client, _data: Any, _mid: int, codes: list[ReasonCode], _more: Any
+        self, _client: Client, _data: Any, mid: int, codes: list[ReasonCode], _more: Any
     ) -> None:
-        patterns = zip(self._access.subscriptions, codes, strict=False)
+        patterns = zip(self._asked.pop(mid, ()), codes, strict=False)
         failed = [f"{pattern} ({code})" for pattern, code in patterns if code.is_failure]
         if failed:
             self._refusal = Loss(f"it refuses to let us hear {', '.join(failed)}", NOT_AUTHORIZED)
-        self._subscribed = not failed
+        self._subscribed |= not failed
 
     def _note_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         with suppress(UnicodeDecodeError):  # a topic that is not UTF-8 is none of ours

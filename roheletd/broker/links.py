@@ -93,13 +93,34 @@ class Links:
         self._forget()
         self._changed.set()
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> bool:
-        """Hand one message over to each link; never waits. False: none took it."""
-        taken = [
-            broker.session.publish(topic, payload, qos=qos, retain=retain) for broker in self._up()
-        ]
-        self._dropped += not any(taken)
-        return any(taken)
+    def hear(self, patterns: tuple[str, ...]) -> None:
+        """Subscribe to these on every link."""
+        if patterns == self._access.subscriptions:
+            return
+        self._access = replace(self._access, subscriptions=patterns)
+        for broker in self._brokers.values():
+            broker.session.hear(patterns)
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        once: bool = False,
+    ) -> bool:
+        """Hand one message over to each link, or `once` to the first that takes it.
+
+        Never waits. False: none took it.
+        """
+        taken = False
+        for broker in self._up():
+            taken |= broker.session.publish(topic, payload, qos=qos, retain=retain)
+            if taken and once:
+                break
+        self._dropped += not taken
+        return taken
 
     def heard(self, link: int) -> None:
         """Another node was heard over this link."""

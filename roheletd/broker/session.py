@@ -142,6 +142,12 @@ class Session:
         self._dropped += not taken
         return taken
 
+    def hear(self, patterns: tuple[str, ...]) -> None:
+        """Subscribe to these, on this link and on all that follow."""
+        self._access = replace(self._access, subscriptions=patterns)
+        if self._connection is not None:
+            self._connection.hear(patterns)
+
     def tick(self) -> None:
         """Keep the connection alive, and notice when it is dead; call it each second."""
         if self._connection is not None:

@@ -21,7 +21,7 @@ def cluster(answer: Value, style: Style) -> list[str]:
         lines += ["", *_members(answer["members"], answer["leader"], style)]
     outlook = answer.get("outlook", "")
     if outlook:
-        lines += ["", *wrapped(f"If one more machine died: {clean(outlook)}", style.width)]
+        lines += ["", *wrapped(clean(outlook), style.width)]
     return [*lines, *_attention(answer, style)]
 
 

@@ -13,10 +13,19 @@ from roheletd.telemetry import Telemetry
 
 
 class Publisher(Protocol):
-    """The broker link as a sender sees it: never waits, False where there is no link."""
+    """The links as a sender sees them: never waits, False where there is none.
+
+    What is said `once` goes to one broker, all else to each that is linked.
+    """
 
     def publish(
-        self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        once: bool = False,
     ) -> bool: ...
 
 
@@ -72,7 +81,8 @@ class Announcer:
     def telemetry(self, telemetry: Telemetry) -> None:
         if self._link is not None:
             topic = self._topics.telemetry(self._node)
-            self._link.publish(topic, self._sealer.seal(topic, telemetry))
+            # It is said again soon, so it need not go to two brokers.
+            self._link.publish(topic, self._sealer.seal(topic, telemetry), once=True)
             if self._said is None:
                 self._wake.set()
 
@@ -85,7 +95,7 @@ class Announcer:
     def event(self, event: Event) -> None:
         """Events are for people's eyes: nobody acts on them, so they carry no seal."""
         if self._link is not None:
-            self._link.publish(self._topics.event, msgspec.json.encode(event))
+            self._link.publish(self._topics.event, msgspec.json.encode(event), once=True)
 
     def will(self) -> tuple[str, bytes]:
         """What the broker says of this node when the link breaks."""

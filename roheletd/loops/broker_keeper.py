@@ -29,7 +29,7 @@ class OwnBroker(Protocol):
 
 
 class BrokerKeeper:
-    """Starts the broker, however long that takes, and closes it at the end.
+    """Starts the broker once it is needed, however long that takes, and closes it at the end.
 
     `tried` is set after the first attempt: to look for the broker earlier would only be noise.
     """
@@ -39,15 +39,25 @@ class BrokerKeeper:
     def __init__(self, broker: OwnBroker, *, rng: Random) -> None:
         self.reason = "is being started"
         self.tried = asyncio.Event()
+        self._needed = asyncio.Event()
         self._broker = broker
         self._rng = rng
 
     @property
+    def is_needed(self) -> bool:
+        return self._needed.is_set()
+
+    def need(self) -> None:
+        """Have it started; from then on it stays."""
+        self._needed.set()
+
+    @property
     def trouble(self) -> str:
         """Why there is no broker now; empty while there is one."""
-        return self.reason or self._broker.reason
+        return (self.reason or self._broker.reason) if self.is_needed else ""
 
     async def run(self) -> None:
+        await self._needed.wait()
         try:
             await self._keep()
         finally:

@@ -70,7 +70,7 @@ class Receiver:
         self._on_peer = on_peer
         self._links_up = links_up
         self._boots: dict[str, int] = {}
-        self.on_later_epoch: Callable[[int], None] = lambda _epoch: None
+        self.on_dropped: Callable[[frames.Dropped], None] = lambda _found: None
         self._framed = {topics.log, topics.raft(node), topics.snapshot(node)}
 
     def boot_of(self, member_id: str) -> int | None:
@@ -99,8 +99,7 @@ class Receiver:
     def _on_frame(self, topic: str, payload: bytes, link: int) -> None:
         found = self._frames.open(topic, payload, link)
         if isinstance(found, frames.Dropped):
-            if found.reason == "other epoch":
-                self.on_later_epoch(found.epoch)
+            self.on_dropped(found)
             return
         if node_of(found.sender) == self._node:
             return

@@ -173,8 +173,8 @@ class Raft:
                 if self._leadership is not None and message.term == self.term:
                     self._leadership.step(message, now_s, self.commit)
             case _ if message.term < self.term:
-                # Also to what all hear: a removed voter with a higher term could learn of it never.
-                self._following.tell_term(message.sender)
+                if message.to == self.me or not self._is_sticky():  # of all, who hears no other
+                    self._following.tell_term(message.sender)
             case _:
                 self._on_word_of_leader(message)
 

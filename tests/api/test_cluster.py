@@ -1,15 +1,12 @@
 """The verbs about the cluster: who is in it, who may come in, and what must not be asked aloud."""
 
-from collections.abc import Callable
-from typing import Any
-
 import aiohttp
 import msgspec
 import pytest
 from msgspec.structs import replace
 
 from roheletd.api import views
-from roheletd.api.operations import NotFound, Operations
+from roheletd.api.operations import NotFound
 from roheletd.api.table import MQTT_OPERATIONS, OPERATIONS
 from roheletd.errors import InvalidInput, Refused
 from roheletd.token import Token, decode, encode
@@ -95,26 +92,6 @@ async def test_recovering_wants_to_be_meant(world: World) -> None:
 async def test_who_leaves_is_a_member_no_more(world: World) -> None:
     assert (await world.operations.cluster_leave(NOTHING, "id")).changed == {"edge": "left"}
     assert world.cluster.view().role == "not a member"
-
-
-@pytest.mark.parametrize(
-    ("verb", "request_"),
-    [
-        (Operations.cluster_status, NOTHING),
-        (Operations.cluster_init, views.ClusterToShare()),
-        (Operations.cluster_token, views.TokenWanted()),
-        (Operations.cluster_join, views.ClusterToJoin(token=encode(TOKEN))),
-        (Operations.cluster_leave, NOTHING),
-        (Operations.cluster_remove, views.ByName(name="old")),
-        (Operations.cluster_recover, views.Recovery(force=True)),
-    ],
-)
-async def test_without_a_cluster_each_verb_says_so(
-    world: World, verb: Callable[..., Any], request_: views.Request
-) -> None:
-    world.operations._cluster_control = None
-    with pytest.raises(Refused, match="not available"):
-        await verb(world.operations, request_, "id")
 
 
 def test_what_is_secret_or_about_one_node_cannot_be_asked_over_mqtt() -> None:

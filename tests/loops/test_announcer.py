@@ -83,7 +83,7 @@ async def test_a_new_link_is_told_the_status_and_the_leader_both_sealed_and_reta
 @in_virtual_time
 async def test_a_follower_says_its_status_only() -> None:
     stage = Stage()
-    stage.log.leader = "other"
+    stage.log.leads = False
     async with running(stage.announcer):
         stage.announcer.linked(stage.link)
         await settled()
@@ -127,7 +127,7 @@ async def test_an_applied_entry_and_a_change_of_leader_are_news() -> None:
         stage.announcer.wake()
         await settled()
         assert said(stage.link.retained[STATUS])["applied"] == 1
-        stage.log.leader = "other"
+        stage.log.leads = False
         stage.announcer.wake()
         await settled()
         assert said(stage.link.retained[STATUS])["role"] == "follower"

@@ -33,6 +33,7 @@ class Stage:
         self.membership = Membership(me="leader", limits=thresholds(report_s))
         self.reports: list[tuple[float, Telemetry]] = []
         self.beats: list[float] = []
+        self.admitted = True
         self.collectors = Collectors(str(root), look_interval_s=0.0)
         self.collectors.open()
         self.reporter = Reporter(
@@ -46,6 +47,7 @@ class Stage:
             clock=self.clock,
             uses=lambda: (InstanceUse(instance="web.1", state="running"),),
             measured=lambda report: self.reports.append((self.clock.now_s(), report)),
+            admitted=lambda: self.admitted,
         )
 
     def _beaten(self) -> None:

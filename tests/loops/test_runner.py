@@ -7,6 +7,8 @@ from msgspec.structs import replace
 
 from roheletd.cluster.commands import AddNodes, AddServices, Place, RemoveService
 from roheletd.cluster.events import Event, Events
+from roheletd.cluster.instances import Orders, specifications
+from roheletd.cluster.isolation import isolation
 from roheletd.cluster.reconcile import Container, Usage
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.loops.runner import ACTIONS_AT_ONCE, RECONNECT_S_MAX, Runner
@@ -24,20 +26,35 @@ class Stage:
         self.clock = LoopClock()
         self.driver: Driver = with_services(a_service())
         self.engine = MemoryEngine()
+        self.informed = True
+        self.leader_heard_s = 0.0
         self.events = Events(node="pi", wall_s=self.clock.wall_s)
         self.soft = SoftState(
             broker=BrokerLink(mode="managed"), engine=EngineLink(kind=self.engine.info.kind)
         )
         self.runner = Runner(
             engine=self.engine,
-            cluster="edge",
             node="pi",
             state=self.driver.state,
             soft=self.soft,
             events=self.events,
             clock=self.clock,
             rng=Random(1),
+            orders=self._orders,
         )
+
+    def _orders(self) -> Orders | None:
+        """As the daemon gives them, of a node that hears its leader unless it is said otherwise."""
+        if not self.informed:
+            return None
+        stopping, for_s = isolation(
+            self.driver.state,
+            "pi",
+            isolated_for_s=self.clock.now_s() - self.leader_heard_s,
+            lost_after_s=3.0,
+        )
+        wanted = specifications(self.driver.state, cluster="edge", node="pi", stopping=stopping)
+        return Orders(run=wanted, for_s=for_s)
 
     def place(self, *slots: int, node: str = "pi") -> None:
         revision = self.driver.state.services["web"].revision

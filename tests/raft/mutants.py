@@ -256,8 +256,8 @@ MUTANTS = (
     Mutant(
         "a snapshot that was begun blocks that of the next leader",
         "following",
-        "if begun is None or (begun.leader_term, begun.index) < (chunk.term, chunk.index):",
-        "if begun is None or begun.index < chunk.index:",
+        "if self._intake is not None and self._intake.leader_term == message.term:",
+        "if self._intake is not None:",
     ),
     Mutant(
         "entries that the leader let go of are sent",

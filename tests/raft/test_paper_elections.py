@@ -466,6 +466,13 @@ def test_leadership_is_handed_to_another_voter_only() -> None:
         group.transfer("b", "c")
 
 
+def test_an_heir_that_stands_lets_others_stand_although_it_has_just_heard_the_leader() -> None:
+    group = lone_b()
+    group.step(TimeoutNow(sender="a", to="b", term=1))
+    assert group["b"].role == "candidate"
+    assert answer(group.step(asks("c", term=3, pre=True))).granted
+
+
 def test_who_is_no_voter_does_not_lead_when_told_to() -> None:
     group = lone_b(learner=True)
     group.step(TimeoutNow(sender="a", to="b", term=1))

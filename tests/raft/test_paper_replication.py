@@ -329,7 +329,7 @@ def test_a_second_or_older_acknowledgement_leads_to_nothing() -> None:
     group.step(accepts("b", 4))
     for late in (accepts("b", 4), accepts("b", 3), accepts("b", 4)):
         assert group.step(late) == Ready()
-    assert group["a"].progress()["b"][0] == 4
+        assert group["a"].progress()["b"][0] == 4
 
 
 def test_an_acknowledgement_of_an_earlier_term_leads_to_nothing() -> None:

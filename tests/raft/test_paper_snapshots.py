@@ -2,7 +2,7 @@
 
 import pytest
 
-from roheletd.raft import Entry, Ready, Saved
+from roheletd.raft import ChangeRefused, Entry, Ready, Saved
 from roheletd.raft.leadership import AHEAD_MAX
 from roheletd.raft.values import Append, AppendResponse, SnapshotChunk, SnapshotRequest
 from tests.raft.harness import TIMING, Group, led_by_a, lone_b, members
@@ -90,6 +90,15 @@ def test_a_snapshot_holds_the_membership_as_of_its_last_entry() -> None:
     assert group.compact("a", 3).configuration == members("a", "b", "c", learners=["d"])
     assert group["a"].configuration == members("a", "b", "c", "d")
     assert group.restart("a").configuration == members("a", "b", "c", "d")
+
+
+def test_compaction_does_not_make_a_membership_committed() -> None:
+    group = led_by_a(learners=["d"])
+    group.change("a", members("a", "b", "c", "d"))
+    group.compact("a", 2)
+    assert group["a"].changing
+    with pytest.raises(ChangeRefused, match="the change before is not committed yet"):
+        group.change("a", ABC)
 
 
 def test_a_few_entries_below_a_snapshot_stay_for_those_a_little_behind() -> None:
