@@ -91,10 +91,14 @@ class Topics:
 
 
 class NodeStatus(Struct, frozen=True, kw_only=True):
-    """Retained on `node/<name>/status`; `offline` is said at a clean stop, or by the will."""
+    """Retained on `node/<name>/status`; `offline` is said at a clean stop, or by the will.
+
+    `failure`: why the node takes no part in the log, so that nothing new may be placed there.
+    """
 
     node: Name
     state: Literal["online", "offline"]
+    failure: str = ""
     role: str = ""
     version: str = ""
     applied: int = 0

@@ -227,6 +227,7 @@ class Parts:
             applier=applier,
             clock=self._clock,
             send=self._sender.send,
+            silence_s=self._timing.election_max_s,
         )
         if found.memory.failure:
             self.elector.fail(found.memory.failure)

@@ -5,14 +5,15 @@ An operation takes one request struct and gives one response struct; it raises `
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from random import Random
 from typing import Protocol
 
 import msgspec
 
 from roheletd.allocation.allocate import explain
 from roheletd.allocation.foreign import foreign_loads
-from roheletd.allocation.schedule import View, snapshot
+from roheletd.allocation.schedule import View, schedule, snapshot
 from roheletd.allocation.snapshot import Profile, Snapshot
 from roheletd.api import views
 from roheletd.clock import Clock
@@ -186,6 +187,7 @@ class Operations:
     async def services(self, _request: views.Nothing, _id: str) -> views.Services:
         """All services, and how many of their replicas are placed and running."""
         uses = self._uses()
+        waiting = self._waiting()
         found = []
         for name, known in sorted(self._state.services.items()):
             placed = [at.instance for at in self._state.placements_of(name)]
@@ -197,7 +199,7 @@ class Operations:
                     running=sum(
                         uses[instance].state == "running" for instance in placed if instance in uses
                     ),
-                    waiting=self._soft.waiting.get(name, ""),
+                    waiting=waiting.get(name, ""),
                 )
             )
         return views.Services(services=tuple(found))
@@ -217,7 +219,7 @@ class Operations:
         return views.Why(
             service=request.name,
             replicas=known.service.replicas,
-            waiting=self._soft.waiting.get(request.name, ""),
+            waiting=self._waiting().get(request.name, ""),
             instances=self._views_of(self._state.placements_of(request.name)),
             verdicts=explain(self._snapshot(), known.service, self._profile),
         )
@@ -357,9 +359,25 @@ class Operations:
         return views.Changes(changed=outcome.changed)
 
     def _snapshot(self) -> Snapshot:
-        liveness = self._membership.of_all(self._state.registrations, self._clock.now_s())
-        view = View(liveness=liveness, foreign=foreign_loads(self._soft, self._state))
-        return snapshot(self._state, view, self._profile)
+        return snapshot(self._state, self._view(), self._profile)
+
+    def _view(self) -> View:
+        now_s, nodes = self._clock.now_s(), self._state.registrations
+        return View(
+            liveness=self._membership.of_all(nodes, now_s),
+            foreign=foreign_loads(self._soft, self._state),
+            lost_for_s=self._membership.lost_for_s(nodes, now_s),
+        )
+
+    def _waiting(self) -> Mapping[str, str]:
+        """Service to the reason why it waits: as the leader found, or as it looks from here."""
+        if self._log.leads:
+            return self._soft.waiting
+        wanted = sum(known.service.replicas for known in self._state.services.values())
+        if wanted <= len(self._state.placements):
+            return {}
+        found = schedule(self._state, self._view(), self._profile, Random(0))
+        return {name: why.reason for name, why in found.unplaceable.items()}
 
     def _uses(self) -> dict[str, InstanceUse]:
         """The newest word on each instance, from the node where it is placed."""
@@ -389,7 +407,7 @@ class Operations:
         if report is not None:
             found += [f"sensor {name}: {reason}" for name, reason in report.sick.items()]
             found += [f"this node is throttled: {reason}" for reason in report.throttled]
-        found += [f"service {name} waits: {why}" for name, why in self._soft.waiting.items()]
+        found += [f"service {name} waits: {why}" for name, why in self._waiting().items()]
         return tuple(found)
 
 

@@ -46,6 +46,7 @@ class Membership:
         self._steady_s: dict[str, float] = {}
         self._hints: dict[str, set[int]] = {}
         self._doubted: set[str] = set()
+        self._unfit: set[str] = set()
 
     def expect(self, nodes: Iterable[str], now_s: float) -> None:
         """These are the nodes that ought to be heard: the silence of new ones counts from now."""
@@ -80,6 +81,13 @@ class Membership:
             self._doubted.add(node)
         return node in self._doubted
 
+    def fit(self, node: str, *, is_fit: bool) -> None:
+        """A node said whether it follows the log: one that does not keeps what it has, no more."""
+        if is_fit:
+            self._unfit.discard(node)
+        else:
+            self._unfit.add(node)
+
     def of_all(self, nodes: Iterable[str], now_s: float) -> dict[str, Liveness]:
         return {node: self.liveness(node, now_s) for node in nodes}
 
@@ -92,7 +100,7 @@ class Membership:
         if heard_s is None:
             return "never seen"
         fresh = now_s - heard_s < self._limits.suspect_after_s
-        return "alive" if fresh and node not in self._doubted else "suspect"
+        return "alive" if fresh and node not in self._doubted | self._unfit else "suspect"
 
     def steady_since_s(self, node: str, now_s: float) -> float | None:
         """Since when a node has been alive without a gap; None where it is not alive now.

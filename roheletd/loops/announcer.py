@@ -123,6 +123,7 @@ class Announcer:
         return NodeStatus(
             node=self._node,
             state=state,
+            failure=self._log.failure,
             role="leader" if self._log.leads else "follower",
             version=self._version,
             applied=self._state.applied_index,

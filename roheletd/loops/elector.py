@@ -33,7 +33,7 @@ INPUTS_MAX = 10_000
 SETTLE_S = 1.0
 """How long after the last entry the disk is told that it is committed, if nothing else was."""
 
-Input = Callable[[float], None]
+Input = Callable[[float], object]
 
 
 class Elector:
@@ -49,7 +49,9 @@ class Elector:
         applier: Applier,
         clock: Clock,
         send: Callable[[Message], None],
+        silence_s: float,
     ) -> None:
+        self._silence_s = silence_s
         self.core = core
         self.failure = ""
         self.alone = False
@@ -71,34 +73,27 @@ class Elector:
         core = self.core
         return core.leads and self._applier.applied_index >= core.led_from and not self.failure
 
+    @property
+    def leader(self) -> str | None:
+        """The member that leads and was heard lately: those who do not vote notice no silence."""
+        core = self.core
+        silent = core.silent_s(self._clock.now_s()) > self._silence_s
+        return None if silent or self.failure else core.leader
+
     def receive(self, message: AnyMessage) -> None:
         """An authentic message of another node."""
         self._do(lambda now_s: self.core.step(message, now_s))
 
     def propose(self, data: bytes) -> None:
         """Put `data` into the log, if this node leads by then; otherwise nothing happens."""
-
-        def act(now_s: float) -> None:
-            with suppress(NotLeader):
-                self.core.propose(data, now_s)
-
-        self._do(act)
+        self._do(lambda now_s: self.core.propose(data, now_s))
 
     def change(self, configuration: Configuration) -> None:
         """Propose who takes part; what is refused now is decided anew later."""
-
-        def act(now_s: float) -> None:
-            with suppress(NotLeader, ChangeRefused):
-                self.core.change(configuration, now_s)
-
-        self._do(act)
+        self._do(lambda now_s: self.core.change(configuration, now_s))
 
     def hand_over(self, to: str) -> None:
-        def act(now_s: float) -> None:
-            with suppress(NotLeader, ChangeRefused):
-                self.core.transfer(to, now_s)
-
-        self._do(act)
+        self._do(lambda now_s: self.core.transfer(to, now_s))
 
     def hint(self, leader: str) -> None:
         """It is said that `leader` has died."""
@@ -120,7 +115,9 @@ class Elector:
                 continue
             now_s = self._clock.now_s()
             while self._inputs:
-                self._inputs.popleft()(now_s)
+                # What only a leader may do is for the next one, where that is not this node.
+                with suppress(NotLeader, ChangeRefused):
+                    self._inputs.popleft()(now_s)
             self.core.tick(now_s)
             if now_s >= self._settle_at_s:
                 self._settle_at_s = math.inf

@@ -59,8 +59,8 @@ class Proposer:
     @property
     def leader(self) -> str:
         """The leader's name; empty where this node knows of none."""
-        leader = self._elector.core.leader
-        return node_of(leader) if leader and not self.failure else ""
+        leader = self._elector.leader
+        return "" if leader is None else node_of(leader)
 
     @property
     def leads(self) -> bool:
@@ -99,9 +99,9 @@ class Proposer:
         if core.role == "leader":
             if self.leads and pending.entered_term != core.term:
                 self._enter_log(pending)
-        elif core.leader is not None and (boot := self._boot_of(core.leader)) is not None:
+        elif (leader := self._elector.leader) and (boot := self._boot_of(leader)) is not None:
             pending.offered = True
-            self._say(core.leader, Forward(boot=boot, proposal=pending.data))
+            self._say(leader, Forward(boot=boot, proposal=pending.data))
 
     def on_answer(self, answer: Answer) -> None:
         """The leader's word on a command of ours; it is told when we know as much as the leader."""

@@ -154,6 +154,7 @@ class Receiver:
 
     def _on_status(self, status: NodeStatus, link: int, *, will: bool) -> None:
         if status.state == "online":
+            self._membership.fit(status.node, is_fit=not status.failure)
             self._heard(status.node)
             return
         links = self._links_up() if will else 1  # a farewell is the node's own word

@@ -65,7 +65,8 @@ class VoterKeeper:
         if member_id == core.me:
             silent_s, healthy_since_s = 0.0, -math.inf
         elif progress is not None:
-            silent_s = min(silent_s, now_s - progress[1])
+            # A node may well live and report, and take no part in the log any more.
+            silent_s = now_s - progress[1]
         return Peer(
             voter=member.voter,
             witness=member.witness,

@@ -84,19 +84,23 @@ class Following:
         return False
 
     def _intake_of(self, chunk: SnapshotChunk) -> Intake | None:
-        """The transfer that `chunk` belongs to; None where it is of an older snapshot."""
-        if self._intake is None or self._intake.index < chunk.index:
-            self._intake = Intake(chunk)
+        """The transfer that `chunk` belongs to; None where it is of an older snapshot.
+
+        The next leader's may be older than what the last one had begun to send.
+        """
+        begun = self._intake
+        if begun is None or (begun.leader_term, begun.index) < (chunk.term, chunk.index):
+            self._intake = begun = Intake(chunk)
             if chunk.offset:
-                self._request_chunk(chunk.sender, self._intake)
-        return self._intake if self._intake.is_of(chunk) else None
+                self._request_chunk(chunk.sender, begun)
+        return begun if begun.is_of(chunk) else None
 
     def _tell_gap(self, message: Append) -> None:
         """Where the leader may go on from: the last position that may be the same in both logs."""
         if self._intake is not None and self._intake.leader_term == message.term:
             self._request_chunk(message.sender, self._intake)
             return
-        self._intake = None  # the next leader's snapshot may be an older one, or not be needed
+        self._intake = None
         journal = self._journal
         hint = min(message.prev_index - 1, journal.log.last_index)
         while hint > journal.commit and (journal.log.term_at(hint) or 0) > message.prev_term:

@@ -2,20 +2,32 @@
 
 import threading
 import time
-from typing import Self
+from typing import NamedTuple, Self
 
-from tests.chaos.cluster import Cluster
+from tests.chaos.cluster import Cluster, copies
 
 INTERVAL_S = 0.2
 
 
+class Span(NamedTuple):
+    """When two copies or more of an instance ran, and where they did at first."""
+
+    instance: str
+    where: tuple[str, ...]
+    start_s: float
+    end_s: float
+
+
 class Copies:
-    """Samples all hosts in a thread. `twice` are the spans, from when to when, by instance."""
+    """Samples all hosts in a thread, one after the other: so a move may look like two copies once.
+
+    `twice` are the spans that two samples in a row have seen.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
-        self.twice: list[tuple[str, float, float]] = []
+        self.twice: list[Span] = []
         self._cluster = cluster
-        self._since: dict[str, float] = {}
+        self._since: dict[str, tuple[tuple[str, ...], float, int]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="copies")
 
@@ -29,25 +41,34 @@ class Copies:
     def stop(self) -> None:
         self._stop.set()
         self._thread.join()
-        self._sample(time.monotonic(), set())
-
-    def _run(self) -> None:
-        while not self._stop.wait(INTERVAL_S):
-            found = self._cluster.running()
-            self._sample(time.monotonic(), {it for it, count in found.items() if count > 1})
-
-    def _sample(self, now_s: float, double: set[str]) -> None:
-        for instance in self._since.keys() - double:
-            self.twice.append((instance, self._since.pop(instance), now_s))
-        for instance in double - self._since.keys():
-            self._since[instance] = now_s
+        self._sample(time.monotonic(), {})
 
     def longest_s(self, service: str) -> float:
-        return max((end - start for name, start, end in self._of(service)), default=0.0)
+        of_service = (it for it in self.twice if it.instance.rpartition(".")[0] == service)
+        return max((it.end_s - it.start_s for it in of_service), default=0.0)
 
     def last_s(self) -> float:
         """When two copies of anything were last seen."""
-        return max((end for _, _, end in self.twice), default=0.0)
+        return max((it.end_s for it in self.twice), default=0.0)
 
-    def _of(self, service: str) -> list[tuple[str, float, float]]:
-        return [span for span in self.twice if span[0].rpartition(".")[0] == service]
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL_S):
+            found = self._where()
+            double = {name: hosts for name, hosts in found.items() if len(hosts) > 1}
+            self._sample(time.monotonic(), double)
+
+    def _where(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for host in self._cluster.hosts:
+            for instance, count in copies(host).items():
+                found[instance] = found.get(instance, ()) + (host.name,) * count
+        return found
+
+    def _sample(self, now_s: float, double: dict[str, tuple[str, ...]]) -> None:
+        for instance in self._since.keys() - double.keys():
+            where, since_s, times = self._since.pop(instance)
+            if times > 1:
+                self.twice.append(Span(instance, where, since_s, now_s))
+        for instance, where in double.items():
+            first, since_s, times = self._since.get(instance, (where, now_s, 0))
+            self._since[instance] = (first, since_s, times + 1)

@@ -30,7 +30,7 @@ from roheletd.loops.sender import Sender
 from roheletd.loops.voter_keeper import VoterKeeper
 from roheletd.messages import Topics
 from roheletd.model import Member, node_of
-from roheletd.raft import Configuration, Raft, Saved, Snapshot, Timing
+from roheletd.raft import Configuration, Raft, Save, Saved, Snapshot, Timing
 from roheletd.store import Store
 from roheletd.testing import LoopClock, MemoryNet, MemoryStore
 from tests.builders import a_service
@@ -161,6 +161,7 @@ class Mate:
             applier=applier,
             clock=self.clock,
             send=self.sender.send,
+            silence_s=crew.timing.election_max_s,
         )
         self.proposer = Proposer(
             elector=self.elector,
@@ -256,17 +257,26 @@ class Crew:
         self.net = MemoryNet(Random(seed))
         self.mates: dict[str, Mate] = {}
         self._saved = a_cluster_of(*names)
-        self._names = names
+        self.names = names
 
     def __getitem__(self, name: str) -> Mate:
         return self.mates[name]
 
+    @property
+    def all(self) -> tuple[Mate, ...]:
+        return tuple(self.mates.values())
+
+    def seed_save(self) -> Save:
+        """What a disk has to be given for its node to be one of these."""
+        saved = self._saved
+        return Save(term=saved.term, vote=None, commit=saved.commit, snapshot=saved.snapshot)
+
     async def start(self) -> None:
-        for name in self._names:
+        for name in self.names:
             await self.enter(name, MemoryStore(self._saved))
 
     async def stop(self) -> None:
-        for mate in self.mates.values():
+        for mate in self.all:
             await mate.stop()
 
     async def enter(self, name: str, store: Store, **more: Any) -> Mate:
@@ -299,7 +309,7 @@ class Crew:
     async def followers(self) -> list[Mate]:
         """All others, once they know who leads and can speak to it."""
         leader = await self.leader()
-        others = [mate for mate in self.mates.values() if mate is not leader]
+        others = [mate for mate in self.all if mate is not leader]
         await self.until(lambda: all(self._knows(mate, leader) for mate in others))
         return others
 
@@ -307,8 +317,8 @@ class Crew:
         """Once all have applied the same."""
         await self.until(
             lambda: (
-                len({mate.state.applied_index for mate in self.mates.values()}) == 1
-                and len({mate.core.commit for mate in self.mates.values()}) == 1
+                len({mate.state.applied_index for mate in self.all}) == 1
+                and len({mate.core.commit for mate in self.all}) == 1
             )
         )
 

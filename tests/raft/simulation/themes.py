@@ -5,7 +5,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from roheletd.cluster.commands import Proposal
-from roheletd.raft.values import EVERYBODY, AnyMessage, Append, SnapshotChunk
+from roheletd.raft.values import EVERYBODY, AnyMessage, Append, AppendResponse, SnapshotChunk
 from tests.raft.simulation.clients import a_command
 from tests.raft.simulation.cluster import Cluster
 from tests.raft.simulation.nemesis import both_ways, one_way, without
@@ -100,12 +100,19 @@ def half_a_snapshot(cluster: Cluster) -> None:
 
 def late_answers(cluster: Cluster) -> None:
     """Leadership goes to and fro faster than answers come: some reach a later term of the same."""
-    nemesis = cluster.nemesis
-    cluster.network.weather = Weather(slow=0.3, slow_s=2.5)
+    nemesis, rng = cluster.nemesis, cluster.world.rng
+
+    def lag_s(to: str, message: AnyMessage) -> float:
+        late = isinstance(message, AppendResponse) and rng.random() < 0.2
+        return 0.5 + rng.random() if late else 0.0
+
+    cluster.network.weather = Weather()
+    cluster.network.lag_s = lag_s
     nemesis.load = "busy"
     nemesis.every_s = 0.3
     nemesis.faults = [nemesis.transfer, nemesis.transfer, nemesis.crash_leader]
     cluster.chaos()
+    cluster.network.lag_s = None
 
 
 def late_snapshot(cluster: Cluster) -> None:
