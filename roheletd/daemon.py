@@ -62,15 +62,13 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, parts.stop.set)
-        await parts.api.start()
-        if parts.api.failure:
-            parts.soft.notices["api"] = parts.api.failure
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(_named(item), name=item.name) for item in parts.loops()
                 ]
                 running.append(tasks.create_task(self._link(), name=parts.links.name))
+                await self._open_door()
                 notify("READY=1")
                 await parts.stop.wait()
                 if parts.control.next_life is None:
@@ -82,6 +80,14 @@ class Daemon:
         finally:
             parts.proposer.close()
             await parts.api.stop()
+
+    async def _open_door(self) -> None:
+        """Whoever asks early must not be told that there is nothing."""
+        parts = self._parts
+        await parts.elector.begun.wait()
+        await parts.api.start()
+        if parts.api.failure:
+            parts.soft.notices["api"] = parts.api.failure
 
     async def _hand_over(self) -> None:
         """A leader that goes lets another one lead first, so that nobody has to notice."""

@@ -135,6 +135,8 @@ class Parts:
     def _follow_state(self) -> None:
         """What the agreed state says of brokers and members, as far as it has changed."""
         self._membership.expect(self._state.expected, self._clock.now_s())
+        for node in self.soft.telemetry.keys() - {self._me.node, *self._state.expected}:
+            self.soft.forget(node)
         configuration = self.elector.core.configuration
         self.elector.alone = not self._me.shared and len(configuration.members) <= 1
         if self.found.broker.mode != "none":
@@ -246,7 +248,7 @@ class Parts:
         )
 
     def _boot_of(self, member: str) -> int | None:
-        return self._receiver.boot_of(member)
+        return self._receiver.boots.get(member)
 
     def _missing(self) -> str:
         return self.control.outlook()

@@ -56,6 +56,8 @@ class Elector:
         self.failure = ""
         self.alone = False
         """Nobody else is to hear of this log: a leader without followers need not speak."""
+        self.begun = asyncio.Event()
+        """What the disk holds is applied, as far as it is known to be committed."""
         self.on_applied: list[Callable[[], None]] = []
         self.on_leader: list[Callable[[], None]] = []
         self._store = store
@@ -112,25 +114,29 @@ class Elector:
             await self._rest()
             if self.failure:
                 self._inputs.clear()
-                continue
-            now_s = self._clock.now_s()
-            while self._inputs:
-                # What only a leader may do is for the next one, where that is not this node.
-                with suppress(NotLeader, ChangeRefused):
-                    self._inputs.popleft()(now_s)
-            self.core.tick(now_s)
-            if now_s >= self._settle_at_s:
-                self._settle_at_s = math.inf
-                self.core.remember_commit()
-            try:
-                await self._work()
-            except StoreFailed as error:
-                self.fail(f"the log cannot be written: {error}")
-            self._tell_leader()
+            else:
+                await self._turn()
+            self.begun.set()
+
+    async def _turn(self) -> None:
+        now_s = self._clock.now_s()
+        while self._inputs:
+            # What only a leader may do is for the next one, where that is not this node.
+            with suppress(NotLeader, ChangeRefused):
+                self._inputs.popleft()(now_s)
+        self.core.tick(now_s)
+        if now_s >= self._settle_at_s:
+            self._settle_at_s = math.inf
+            self.core.remember_commit()
+        try:
+            await self._work()
+        except StoreFailed as error:
+            self.fail(f"the log cannot be written: {error}")
+        self._tell_leader()
 
     async def _rest(self) -> None:
         """Until something happens or is due."""
-        due_s = self._settle_at_s
+        due_s = math.inf if self.failure else self._settle_at_s
         lonely = self.alone and self.core.role == "leader" and not self.core.progress()
         if not (lonely or self.failure):
             due_s = min(due_s, self.core.deadline_s)

@@ -1,6 +1,7 @@
 """Commands that are on their way through the log, and who waits for each."""
 
 import asyncio
+import math
 from collections.abc import Iterator
 
 from msgspec import Struct
@@ -12,8 +13,8 @@ from roheletd.errors import InvalidInput, Unavailable
 ENTRY_BYTES_MAX = 900_000
 """An entry has to fit into one MQTT message, with all that is around it."""
 PROPOSALS_MAX = 1000
-LOOKS_MAX = 3
-"""How often a node that is behind looks again for what the leader has answered."""
+CATCH_UP_S = 1.0
+"""How long an answer waits for this node to have applied what the leader had."""
 
 
 class Patience(Struct, frozen=True, kw_only=True):
@@ -37,18 +38,18 @@ class Pending:
         self.offered = False
         self.entered_term = 0
         self.answer: Answer | None = None
-        self._looks = 0
+        self.answered_at_s = math.inf
 
-    def answered(self, applied_index: int) -> Outcome | None:
+    def answered(self, applied_index: int, now_s: float) -> Outcome | None:
         """The leader's answer, once this node has applied as much; it is not waited for for long.
 
         So whoever reads here after the answer sees what was done.
         """
         if self.answer is None:
             return None
-        self._looks += 1
         level = applied_index >= self.answer.index
-        return self.answer.outcome if level or self._looks > LOOKS_MAX else None
+        late = now_s - self.answered_at_s >= CATCH_UP_S
+        return self.answer.outcome if level or late else None
 
     def in_doubt(self, waited_s: float, missing: str) -> str:
         """What to tell of a command whose outcome is not known."""

@@ -111,7 +111,7 @@ class Proposer:
         if answer.outcome is None:
             self._settle(pending, Unavailable(answer.refusal))
         else:
-            pending.answer = answer
+            pending.answer, pending.answered_at_s = answer, self._clock.now_s()
             self._changed.set()
 
     def close(self) -> None:
@@ -123,8 +123,9 @@ class Proposer:
         begun_s = self._clock.now_s()
         while not outcome.done():
             self._changed.clear()
-            waited_s = self._clock.now_s() - begun_s
-            result = pending.answered(self._state.applied_index) or self._fault(pending, waited_s)
+            now_s = self._clock.now_s()
+            known = pending.answered(self._state.applied_index, now_s)
+            result = known or self._fault(pending, now_s - begun_s)
             if result is not None:
                 self._settle(pending, result)
                 return

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from roheletd import frames
 from roheletd.clock import Clock
@@ -69,13 +70,10 @@ class Receiver:
         self._clock = clock
         self._on_peer = on_peer
         self._links_up = links_up
-        self._boots: dict[str, int] = {}
+        self.boots: dict[str, int] = {}
+        """Member id to its start that was heard last."""
         self.on_dropped: Callable[[frames.Dropped], None] = lambda _found: None
         self._framed = {topics.log, topics.raft(node), topics.snapshot(node)}
-
-    def boot_of(self, member_id: str) -> int | None:
-        """The start of that node which was heard last."""
-        return self._boots.get(member_id)
 
     def receive(self, topic: str, payload: bytes, link: int) -> None:
         if topic in self._framed:
@@ -106,7 +104,7 @@ class Receiver:
         self._on_peer(link)
         if isinstance(found, frames.Duplicate):
             return
-        self._boots[found.sender] = found.boot
+        self.boots[found.sender] = found.boot
         self._heard(node_of(found.sender))
         try:
             speech = decode_speech(found.body)
@@ -146,21 +144,21 @@ class Receiver:
         try:
             if topic == self._topics.telemetry(sender):
                 self._heard(sender)
-                self._soft.heard_telemetry(found.read(Telemetry))
+                self._soft.heard_telemetry(replace(found.read(Telemetry), node=sender))
             elif topic == self._topics.status(sender):
-                self._on_status(found.read(NodeStatus), link, will=found.stamp.will)
+                self._on_status(sender, found.read(NodeStatus), link, will=found.stamp.will)
         except InvalidInput:
             self._count("not understood")
 
-    def _on_status(self, status: NodeStatus, link: int, *, will: bool) -> None:
+    def _on_status(self, node: str, status: NodeStatus, link: int, *, will: bool) -> None:
         if status.state == "online":
-            self._membership.fit(status.node, is_fit=not status.failure)
-            self._heard(status.node)
+            self._membership.fit(node, is_fit=not status.failure)
+            self._heard(node)
             return
         links = self._links_up() if will else 1  # a farewell is the node's own word
         leader = self._elector.core.leader
-        gone = self._membership.doubted(status.node, link=link, links=links)
-        if gone and leader is not None and node_of(leader) == status.node:
+        gone = self._membership.doubted(node, link=link, links=links)
+        if gone and leader is not None and node_of(leader) == node:
             self._elector.hint(leader)
 
     def _on_leader(self, found: Opened | Dropped) -> None:

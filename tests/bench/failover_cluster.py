@@ -41,7 +41,12 @@ def cluster(
             host.daemon.start()
             _told(host, "cluster", "join", token)
         until_settled(site)
+        site.until(lambda: _registered(first) == number)
         yield site
+
+
+def _registered(host: Host) -> int:
+    return len(host.daemon.get("/api/v1/nodes")["nodes"])
 
 
 def _told(host: Host, *arguments: str) -> str:

@@ -173,7 +173,7 @@ class Mate:
                 answer_s=2.5 * crew.timing.election_max_s,
             ),
             say=self.sender.say,
-            boot_of=lambda member: self.receiver.boot_of(member),  # noqa: PLW0108 - made after this
+            boot_of=lambda member: self.receiver.boots.get(member),  # noqa: PLW0108 - made after this
             missing=self.outlook,
         )
 

@@ -136,16 +136,19 @@ async def test_three_nodes_on_real_disks_outlive_one_and_write_nothing_at_rest(
         (other,) = await crew.followers()
         await crew.until(lambda: other.services == heir.services == {"web", "api"})
         await asyncio.sleep(2 * SETTLE_S)
-        before = {path: path.stat() for path in tmp_path.iterdir()}
+        before = written(tmp_path)
         await asyncio.sleep(20 * QUICK.heartbeat_s)
-        after = {path: path.stat() for path in tmp_path.iterdir()}
-        assert {it: (at.st_size, at.st_mtime_ns) for it, at in after.items()} == {
-            it: (at.st_size, at.st_mtime_ns) for it, at in before.items()
-        }
+        assert written(tmp_path) == before
     finally:
         await crew.stop()
         for store in stores:
             await store.close()
+
+
+def written(folder: Path) -> dict[str, tuple[int, int]]:
+    """What tells that a file was written to."""
+    found = {path.name: path.stat() for path in folder.iterdir()}
+    return {name: (it.st_size, it.st_mtime_ns) for name, it in found.items()}
 
 
 def memory_of(mate: Mate) -> MemoryStore:
