@@ -335,7 +335,10 @@ class Opener:
 
     def open(self, topic: str, payload: bytes) -> Opened | Dropped:
         """The message, or why it is none; never raises, whatever the bytes."""
-        found = self._authentic(topic, payload)
+        return self.admit(self._authentic(topic, payload))
+
+    def admit(self, found: Opened | Dropped) -> Opened | Dropped:
+        """The same of a message whose MAC was found to be right before."""
         if isinstance(found, Opened):
             reason = self._guard.refusal(found.stamp)
             found = Dropped(reason) if reason else found

@@ -61,6 +61,8 @@ class Loop(Protocol):
 
 
 SOCKET_NAME = "roheletd.sock"
+CATCH_UP_S = 0.5
+"""How often a node looks whether it knows by now what has happened while it heard nobody."""
 
 
 class Parts:
@@ -81,6 +83,7 @@ class Parts:
         self._challenge = Challenge(lambda: secrets.token_hex(8))
         self._state = ClusterState()
         self._informed = False
+        self._stopped: frozenset[str] = frozenset()
         self.soft = SoftState(
             broker=BrokerLink(mode=found.broker.mode), engine=EngineLink(kind=found.engine.kind)
         )
@@ -151,16 +154,16 @@ class Parts:
 
     def _brokers(self) -> tuple[str, ...]:
         """Where to link to, best first: what the configuration says, else the voters' own."""
-        access, own = self.found.access, self.found.own_broker
+        urls, own = self.found.urls, self.found.own_broker
         if self.found.broker.mode == "external" or not self._me.shared:
-            return access.urls
+            return urls
         known = self._state.brokers(self.elector.core.configuration.voters) or self._me.brokers
         # Our own is there when no cable is.
-        return tuple(access.urls[0] if url == own else url for url in known) or access.urls
+        return tuple(urls[0] if url == own else url for url in known) or urls
 
     def _brokers_for_others(self) -> tuple[str, ...]:
         if self.found.broker.mode == "external":
-            return self.found.access.urls
+            return self.found.urls
         known = self._state.brokers(self.elector.core.configuration.voters)
         if known or self.found.keeper is None:
             return known
@@ -240,7 +243,7 @@ class Parts:
             clock=self._clock,
             patience=Patience(
                 leader_s=1.25 * self._timing.election_max_s,
-                answer_s=2.5 * self._timing.election_max_s,
+                answer_s=2 * self._timing.election_max_s,
             ),
             say=self._sender.say,
             boot_of=self._boot_of,
@@ -399,7 +402,8 @@ class Parts:
         """
         core = self.elector.core
         level = self._state.applied_index >= core.commit
-        self._informed |= bool(self._state.applied_index) and level and core.is_current
+        in_step = level and core.is_current and (core.role != "leader" or self.elector.leads)
+        self._informed |= bool(self._state.applied_index) and in_step
         if not (self._informed or (self._me.joined and self._state.applied_index)):
             return None
         stopping, for_s = isolation(
@@ -408,8 +412,12 @@ class Parts:
             isolated_for_s=core.silent_s(self._clock.now_s()),
             lost_after_s=self._limits.lost_after_s,
         )
+        # What was stopped while nobody was heard may have been placed elsewhere meanwhile.
+        self._stopped = stopping if in_step else self._stopped | stopping
+        if self._stopped != stopping:
+            for_s = min(for_s, CATCH_UP_S)
         wanted = specifications(
-            self._state, cluster=self._me.cluster, node=self._me.node, stopping=stopping
+            self._state, cluster=self._me.cluster, node=self._me.node, stopping=self._stopped
         )
         return Orders(run=wanted, for_s=for_s)
 

@@ -47,7 +47,11 @@ class Memory(Struct, frozen=True, kw_only=True):
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """All that the daemon is made from, beside its configuration."""
+    """All that the daemon is made from, beside its configuration.
+
+    `urls` are the brokers that this node knows by itself: those of the configuration, or its own,
+    which others reach at `own_broker`.
+    """
 
     identity: Identity
     keys: Keys
@@ -57,6 +61,7 @@ class Found(Struct, frozen=True, kw_only=True):
     broker: Choice
     keeper: BrokerKeeper | None
     access: Access
+    urls: tuple[str, ...]
     own_broker: str
     rng: Random
 
@@ -99,6 +104,7 @@ async def find(config: Config, data_dir: Path, stack: AsyncExitStack) -> Found:
         broker=broker,
         keeper=None if own is None else BrokerKeeper(own, rng=rng),
         access=_access(config, own, identity=identity, keys=keys),
+        urls=config.broker.urls if own is None else (own.url,),
         own_broker="" if own is None or not identity.shared else url_for_others(config),
         rng=rng,
     )
@@ -192,7 +198,6 @@ def _access(config: Config, own: OwnBroker | None, *, identity: Identity, keys: 
     broker = config.broker
     topics = Topics(identity.cluster)
     return Access(
-        urls=broker.urls if own is None else (own.url,),
         client_id=f"roheletd-{identity.cluster}-{identity.node}",
         username=broker.username if own is None else BROKER_USER,
         password=_password(broker.password_file) if own is None else keys.broker_password,

@@ -1,8 +1,9 @@
 """One TCP or TLS connection to a broker, between what paho wants of a socket and the event loop.
 
 paho reads a packet a few bytes at a time and writes each packet by itself. Here one system call
-fetches what has come, and what is said while it is looked at leaves in one piece. Nothing in this
-class blocks or raises to the side that writes: a broken connection is found by reading.
+fetches what has come, and what is said in one turn of the loop leaves in one piece: a leader says
+something to every follower at each beat. Nothing in this class blocks or raises to the side that
+writes: a broken connection is found by reading.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ from roheletd.broker import Address
 # The most that one TLS record holds: after reading that much, nothing stays hidden inside the
 # TLS layer, where the loop cannot see it.
 READ_BYTES = 16_384
+WRITE_BYTES = 65_536
+"""With as much to say, the end of the turn is not waited for."""
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -89,6 +92,7 @@ class Channel:
         self._ended: OSError | bytes | None = None
         self._outbox = bytearray()
         self._holding = False
+        self._flushing: asyncio.Handle | None = None
         self._writing = False
         self._open = True
         self._loop.add_reader(sock.fileno(), self._readable)
@@ -117,8 +121,10 @@ class Channel:
 
     def send(self, data: bytes | bytearray) -> int:
         self._outbox += data
-        if not self._holding:
+        if len(self._outbox) >= WRITE_BYTES:
             self._flush()
+        elif not self._holding and self._flushing is None:
+            self._flushing = self._loop.call_soon(self._flush)
         return len(data)
 
     def fileno(self) -> int:
@@ -155,6 +161,7 @@ class Channel:
             self._inbox, self._at = self._inbox[self._at :] + fetched, 0
 
     def _flush(self) -> None:
+        self._flushing = None
         try:
             while self._outbox and self._open:
                 del self._outbox[: self._sock.send(self._outbox)]

@@ -21,15 +21,15 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from roheletd.broker.channel import Channel
 from roheletd.messages import PAYLOAD_BYTES_MAX
 
-CONNECT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 0.8
 PACKET_BYTES_MAX = PAYLOAD_BYTES_MAX + 65_536
 OUTGOING_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX
 OUTGOING_MESSAGES_MAX = 1000
 
 UNSUPPORTED_VERSION = 132
-BAD_PASSWORD = 134
-NOT_AUTHORIZED = 135
+_BAD_PASSWORD = 134
+_NOT_AUTHORIZED = 135
+_REFUSALS = (_BAD_PASSWORD, _NOT_AUTHORIZED)
 TAKEN_OVER = 142
 _KEEPALIVE = 141
 NO_ANSWER = -1  # no code of MQTT: the broker says nothing at all
@@ -41,9 +41,8 @@ Version = Literal["5.0", "3.1.1"]
 
 
 class Access(Struct, frozen=True, kw_only=True):
-    """Which brokers, in the order to try them, how to be let in, and what to hear there."""
+    """How to be let in by a broker, and what to hear there."""
 
-    urls: tuple[str, ...]
     client_id: str
     username: str | None = None
     password: str | None = None
@@ -61,6 +60,11 @@ class Loss(Struct, frozen=True):
 
     reason: str
     code: int = 0
+
+    @property
+    def refused(self) -> bool:
+        """A person has to change something, so it is no use to try again soon."""
+        return self.code in _REFUSALS
 
 
 CLOSED = Loss("closed by this node")
@@ -252,7 +256,7 @@ class Connection:
         patterns = zip(self._asked.pop(mid, ()), codes, strict=False)
         failed = [f"{pattern} ({code})" for pattern, code in patterns if code.is_failure]
         if failed:
-            self._refusal = Loss(f"it refuses to let us hear {', '.join(failed)}", NOT_AUTHORIZED)
+            self._refusal = Loss(f"it refuses to let us hear {', '.join(failed)}", _NOT_AUTHORIZED)
         self._subscribed |= not failed
 
     def _note_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
@@ -277,7 +281,7 @@ class Connection:
 
 
 def _refused(code: ReasonCode) -> Loss:
-    if code.value in (BAD_PASSWORD, NOT_AUTHORIZED):
+    if code.value in _REFUSALS:
         hint = "broker.username, broker.password_file"
         return Loss(f"it refuses the user name or the password ({hint})", code.value)
     return Loss(f"it refuses us: {code}", code.value)

@@ -17,10 +17,10 @@ from random import Random
 
 from msgspec.structs import replace
 
-from roheletd.broker.connection import BAD_PASSWORD, CLOSED, CONNECT_TIMEOUT_S, NOT_AUTHORIZED
 from roheletd.broker.session import Access, Link, Session
 from roheletd.broker.walk import SILENCE_S, Leave, Walk
 
+CONNECT_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_WITH_OTHERS_S = 2.0
 """Where there are other brokers to try, one that is frozen is not waited for as long."""
 
@@ -28,15 +28,15 @@ CONNECT_TIMEOUT_WITH_OTHERS_S = 2.0
 class _Broker:
     """One broker of the list. Its number tells its link from others, for receivers of messages."""
 
-    def __init__(self, url: str, number: int) -> None:
+    def __init__(self, url: str, number: int, session: Session) -> None:
         self.url = url
         self.number = number
-        self.session: Session
+        self.session = session
         self.task: asyncio.Task[None] | None = None
 
 
 class Links:
-    """Holds the links that `want` asks for; until then, one to the first broker of `access`.
+    """Holds the links that `want` asks for.
 
     `on_message` is told by which link a message came; `on_link` that there is a new link (True:
     say again what is retained), or that there is none at all, and why. Both run on the event loop,
@@ -62,12 +62,9 @@ class Links:
         self._will = will
         self._on_message = on_message
         self._on_link = on_link
-        self._rng = rng
         self._walk = Walk(rng=rng, silence_s=silence_s)
-        self._walk.want(access.urls, 1)
         self._brokers: dict[str, _Broker] = {}
         self._by_number: dict[int, _Broker] = {}
-        self._tasks: asyncio.TaskGroup | None = None
         self._changed = asyncio.Event()
         self._dropped = 0
         self._closed = False
@@ -135,9 +132,9 @@ class Links:
 
     async def run(self) -> None:
         """Hold the links until `close`."""
-        async with asyncio.TaskGroup() as self._tasks:
+        async with asyncio.TaskGroup() as tasks:
             while not self._closed:
-                due_s = self._move(self._tasks)
+                due_s = self._move(tasks)
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(due_s):
                         await self._changed.wait()
@@ -162,8 +159,7 @@ class Links:
     def _link(self, broker: _Broker) -> Link:
         link = broker.session.link
         up = link.connected and self._walk.is_up(broker.url)
-        heard_s = self._walk.heard_s(broker.url)
-        return replace(link, url=broker.url, connected=up, heard_s=heard_s)
+        return replace(link, connected=up, heard_s=self._walk.heard_s(broker.url))
 
     def _move(self, tasks: asyncio.TaskGroup) -> float | None:
         """Do what has to be done now; when to look again."""
@@ -177,36 +173,33 @@ class Links:
 
     def _enter(self, url: str) -> _Broker:
         number = next(number for number in count_from() if number not in self._by_number)
-        broker = self._brokers[url] = self._by_number[number] = _Broker(url, number)
-        broker.session = Session(
-            self._access_to(broker),
+        session = Session(
+            url,
+            self._access_by(number),
             will=self._will,
             on_message=lambda topic, payload: self._on_message(topic, payload, number),
             on_link=lambda connected, reason: self._changed_link(
-                broker, connected=connected, reason=reason
+                url, connected=connected, reason=reason
             ),
-            rng=self._rng,
         )
+        broker = self._brokers[url] = self._by_number[number] = _Broker(url, number, session)
         return broker
 
-    def _access_to(self, broker: _Broker) -> Access:
+    def _access_by(self, number: int) -> Access:
         """Two names of one broker would else be two clients with one name, which end each other.
 
         To one broker it stays the same, so that a new link takes the place of a half-open one.
         """
         own = self._access.client_id
-        client_id = f"{own}-{broker.number + 1}" if broker.number else own
-        return replace(self._access, urls=(broker.url,), client_id=client_id)
+        return replace(self._access, client_id=f"{own}-{number + 1}" if number else own)
 
     async def _hold(self, broker: _Broker) -> None:
         others = len(self._walk.urls) > 1
-        loss = CLOSED
+        timeout_s = CONNECT_TIMEOUT_WITH_OTHERS_S if others else CONNECT_TIMEOUT_S
+        refused = False
         try:
-            loss = await broker.session.attempt(
-                CONNECT_TIMEOUT_WITH_OTHERS_S if others else CONNECT_TIMEOUT_S
-            )
+            refused = (await broker.session.attempt(timeout_s)).refused
         finally:
-            refused = loss.code in (BAD_PASSWORD, NOT_AUTHORIZED)
             self._walk.ended(broker.url, _now_s(), refused=refused)
             broker.task = None
             self._forget()
@@ -223,11 +216,11 @@ class Links:
         elif broker.task is not None:
             broker.task.cancel()
 
-    def _changed_link(self, broker: _Broker, *, connected: bool, reason: str) -> None:
+    def _changed_link(self, url: str, *, connected: bool, reason: str) -> None:
         if connected:
-            self._walk.opened(broker.url, _now_s())
+            self._walk.opened(url, _now_s())
             self._changed.set()
-        if connected or all(other is broker for other in self._up()):
+        if connected or all(other.url == url for other in self._up()):
             self._on_link(connected, reason)
 
 

@@ -33,6 +33,7 @@ AWAY_SPREAD_S = 30.0
 RETURN_TRIAL_S = AWAY_S + AWAY_SPREAD_S + 30.0
 FIRST_RETRY_S = 0.1
 STEADY_S = 10.0
+"""A link that held this long was a good one: the next failure starts at the shortest pause."""
 
 
 class Leave(Struct, frozen=True):

@@ -56,8 +56,7 @@ class Elector:
         self.failure = ""
         self.alone = False
         """Nobody else is to hear of this log: a leader without followers need not speak."""
-        self.begun = asyncio.Event()
-        """What the disk holds is applied, as far as it is known to be committed."""
+        self.begun = asyncio.Event()  # what the disk knows to be committed is applied
         self.on_applied: list[Callable[[], None]] = []
         self.on_leader: list[Callable[[], None]] = []
         self._store = store

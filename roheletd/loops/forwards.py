@@ -44,11 +44,12 @@ class Forwards:
         except msgspec.MsgspecError as error:
             log.warning("a command of %s is not understood: %s", sender, error)
             return
-        if (refusal := self._refusal(sender, proposal)) is not None:
-            self._say(sender, Answer(id=proposal.id, index=0, outcome=Rejected(reason=refusal)))
-        elif (known := self._state.foresee(proposal)) is not None:
+        if (known := self._state.foresee(proposal)) is not None:
+            # Before any refusal: what was done for a member stays done once it is none.
             index = self._state.applied_index
             self._say(sender, Answer(id=proposal.id, index=index, outcome=known))
+        elif (refusal := self._refusal(sender, proposal)) is not None:
+            self._say(sender, Answer(id=proposal.id, index=0, outcome=Rejected(reason=refusal)))
         else:
             self._take(sender, proposal)
 
@@ -57,6 +58,9 @@ class Forwards:
             pending = self._proposer.pending.enter(proposal)
         except (Unavailable, InvalidInput) as error:
             self._say(sender, Answer(id=proposal.id, index=0, refusal=str(error)))
+            return
+        if (clash := pending.clash(proposal.command)) is not None:
+            self._say(sender, Answer(id=proposal.id, index=0, outcome=clash))
             return
         pending.askers[sender] = None
         self._proposer.offer(pending)

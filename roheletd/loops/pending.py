@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from roheletd.cluster.commands import Outcome, Proposal, encode
+from roheletd.cluster.commands import AnyCommand, Outcome, Proposal, Rejected, encode
 from roheletd.cluster.exchange import Answer
 from roheletd.errors import InvalidInput, Unavailable
 
 ENTRY_BYTES_MAX = 900_000
 """An entry has to fit into one MQTT message, with all that is around it."""
 PROPOSALS_MAX = 1000
+RESEND_S = 1.0
 CATCH_UP_S = 1.0
 """How long an answer waits for this node to have applied what the leader had."""
 
@@ -27,7 +28,7 @@ class Patience(Struct, frozen=True, kw_only=True):
 class Pending:
     """One command: `outcome` where somebody here waits, `askers` the nodes that asked for it.
 
-    `offered`: it may be in a log by now. `entered_term`: the term in which it was put into ours.
+    `offered_in`: the terms whose leader, be it this node, may have put it into a log.
     """
 
     def __init__(self, proposal: Proposal, data: bytes) -> None:
@@ -35,10 +36,28 @@ class Pending:
         self.data = data
         self.outcome: asyncio.Future[Outcome] | None = None
         self.askers: dict[str, None] = {}
-        self.offered = False
-        self.entered_term = 0
+        self.offered_in: set[int] = set()
+        self._offered_at_s = -math.inf
         self.answer: Answer | None = None
         self.answered_at_s = math.inf
+
+    def clash(self, command: AnyCommand) -> Rejected | None:
+        """Why `command` is refused, if it has the id of this one and is another."""
+        if command == self.proposal.command:
+            return None
+        return Rejected(reason=f"the id {self.proposal.id} is in use for another command")
+
+    def is_due(self, term: int, now_s: float) -> bool:
+        """Whether the leader of `term` is to be asked, for the first time or again.
+
+        Whatever else wakes those who wait must not make them ask: there may be hundreds of them.
+        """
+        asked_lately = term in self.offered_in and now_s - self._offered_at_s < RESEND_S / 2
+        return self.answer is None and not asked_lately
+
+    def offered(self, term: int, now_s: float) -> None:
+        self.offered_in.add(term)
+        self._offered_at_s = now_s
 
     def answered(self, applied_index: int, now_s: float) -> Outcome | None:
         """The leader's answer, once this node has applied as much; it is not waited for for long.

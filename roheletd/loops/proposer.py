@@ -12,15 +12,13 @@ from msgspec import Struct
 from roheletd.api.operations import UnknownOutcome
 from roheletd.clock import Clock
 from roheletd.cluster.applier import Applier
-from roheletd.cluster.commands import AnyCommand, Outcome, Proposal, Rejected
+from roheletd.cluster.commands import AnyCommand, Outcome, Proposal
 from roheletd.cluster.exchange import Answer, Forward
 from roheletd.cluster.state import ClusterState
 from roheletd.errors import Unavailable
 from roheletd.loops.elector import Elector
-from roheletd.loops.pending import Patience, Pending, PendingCommands
+from roheletd.loops.pending import RESEND_S, Patience, Pending, PendingCommands
 from roheletd.model import node_of
-
-RESEND_S = 1.0
 
 
 class Proposer:
@@ -83,8 +81,8 @@ class Proposer:
         if self.leads and (known := self._state.foresee(proposal)) is not None:
             return known
         pending = self.pending.enter(proposal)
-        if pending.proposal.command != command:
-            return Rejected(reason=f"the id {command_id} is in use for another command")
+        if (clash := pending.clash(command)) is not None:
+            return clash
         if pending.outcome is None:
             pending.outcome = asyncio.get_running_loop().create_future()
             task = asyncio.create_task(self._pursue(pending, pending.outcome))
@@ -95,12 +93,12 @@ class Proposer:
 
     def offer(self, pending: Pending) -> None:
         """To the log, where this node leads; else to the node that does, if one is known."""
-        core = self._elector.core
+        core, leader, now_s = self._elector.core, self._elector.leader, self._clock.now_s()
         if core.role == "leader":
-            if self.leads and pending.entered_term != core.term:
+            if self.leads and core.term not in pending.offered_in:
                 self._enter_log(pending)
-        elif (leader := self._elector.leader) and (boot := self._boot_of(leader)) is not None:
-            pending.offered = True
+        elif leader and pending.is_due(core.term, now_s) and (boot := self._boot_of(leader)):
+            pending.offered(core.term, now_s)
             self._say(leader, Forward(boot=boot, proposal=pending.data))
 
     def on_answer(self, answer: Answer) -> None:
@@ -109,7 +107,8 @@ class Proposer:
         if pending is None or pending.outcome is None:
             return
         if answer.outcome is None:
-            self._settle(pending, Unavailable(answer.refusal))
+            if len(pending.offered_in) == 1:  # else an earlier leader may have taken it
+                self._settle(pending, Unavailable(answer.refusal))
         else:
             pending.answer, pending.answered_at_s = answer, self._clock.now_s()
             self._changed.set()
@@ -135,7 +134,7 @@ class Proposer:
     def _fault(self, pending: Pending, waited_s: float) -> Exception | None:
         if self.failure:
             return UnknownOutcome(f"this node left the log meanwhile: {self.failure}")
-        if not pending.offered and waited_s >= self._patience.leader_s:
+        if not pending.offered_in and waited_s >= self._patience.leader_s:
             return Unavailable(f"there is no leader to take the command: {self._missing()}")
         if waited_s >= self._patience.answer_s:
             return UnknownOutcome(pending.in_doubt(waited_s, self._missing()))
@@ -154,13 +153,12 @@ class Proposer:
         if (known := self._state.foresee(pending.proposal)) is not None:
             self._settle(pending, known)
             return
-        pending.entered_term = self._elector.core.term
-        pending.offered = True
+        pending.offered(self._elector.core.term, self._clock.now_s())
         self._elector.propose(pending.data)
 
     def _on_outcome(self, proposal: Proposal, outcome: Outcome) -> None:
         if (pending := self.pending.get(proposal.id)) is not None:
-            self._settle(pending, outcome)
+            self._settle(pending, pending.clash(proposal.command) or outcome)
 
     def _settle(self, pending: Pending, result: Outcome | Exception) -> None:
         self.pending.take(pending.proposal.id)

@@ -19,21 +19,17 @@ from roheletd.errors import InvalidInput
 from roheletd.loops.elector import Elector
 from roheletd.loops.forwards import Forwards
 from roheletd.loops.inbox import Inbox
+from roheletd.loops.openers import Copy, Openers
 from roheletd.loops.proposer import Proposer
 from roheletd.messages import (
     Dropped,
     LeaderNotice,
     NodeStatus,
     Opened,
-    Opener,
-    RecentBoots,
     Topics,
 )
 from roheletd.model import node_of
 from roheletd.telemetry import Telemetry
-
-LINKS_MAX = 8
-"""Links whose messages are told from replays; a list of brokers that changes brings new ones."""
 
 
 class Receiver:
@@ -59,8 +55,7 @@ class Receiver:
         self._node = node
         self._topics = topics
         self._frames = frames_in
-        self._cluster_key = cluster_key
-        self._openers: dict[int, Opener] = {}
+        self._openers = Openers(cluster_key)
         self._elector = elector
         self._proposer = proposer
         self._forwards = forwards
@@ -82,16 +77,15 @@ class Receiver:
             if self._proposer.leads:  # others have no say, and another nonce
                 self._inbox.receive(topic, payload)
         elif topic == self._topics.leader:
-            self._on_leader(self._opener(link).open(topic, payload))
+            self._on_leader(self._openers.open(topic, payload, link))
         elif (found := self._from_peer(topic, payload, link)) is not None:
             self._on_node(topic, found, link)
 
     @property
     def dropped(self) -> Mapping[str, int]:
         """Reason to count of what was not acted on."""
-        counts: Counter[str] = Counter(self._frames.dropped)
-        for opener in self._openers.values():
-            counts.update(opener.dropped)
+        counts = Counter[str](self._frames.dropped)
+        counts.update(self._openers.dropped)
         return {reason: count for reason, count in counts.items() if count}
 
     def _on_frame(self, topic: str, payload: bytes, link: int) -> None:
@@ -121,23 +115,14 @@ class Receiver:
             case _:
                 self._count("said for somebody else")
 
-    def _opener(self, link: int) -> Opener:
-        """What is said on two links arrives twice, so each link has a memory of its own."""
-        if (known := self._openers.get(link)) is not None:
-            return known
-        if len(self._openers) >= LINKS_MAX:
-            del self._openers[min(self._openers)]
-        self._openers[link] = opener = Opener(self._cluster_key, RecentBoots())
-        return opener
-
     def _from_peer(self, topic: str, payload: bytes, link: int) -> Opened | None:
-        found = self._opener(link).open(topic, payload)
+        found = self._openers.open(topic, payload, link)
         if isinstance(found, Dropped) or found.stamp.sender == self._node:
             return None
         # A will is the broker's word, and says that its node is not there.
         if not found.stamp.will:
             self._on_peer(link)
-        return found
+        return None if isinstance(found, Copy) else found
 
     def _on_node(self, topic: str, found: Opened, link: int) -> None:
         sender = found.stamp.sender
@@ -162,7 +147,7 @@ class Receiver:
             self._elector.hint(leader)
 
     def _on_leader(self, found: Opened | Dropped) -> None:
-        if isinstance(found, Dropped):
+        if isinstance(found, Dropped | Copy):
             return
         try:
             notice = found.read(LeaderNotice)

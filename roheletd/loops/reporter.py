@@ -75,6 +75,7 @@ class Reporter:
         self._registered: Node | None = None
         self._registering: asyncio.Task[None] | None = None
         self._register_at_s = -math.inf
+        self._trouble = ""
 
     async def run(self) -> None:
         report_at_s = wake_at_s = self._clock.now_s()
@@ -129,10 +130,13 @@ class Reporter:
         try:
             await self._log.propose(AddNodes(nodes=(node,)), command_id=uuid4().hex)
         except (Unavailable, UnknownOutcome) as error:
-            logger.warning("this node is not registered yet: %s", error)
+            # Once: without a leader each retry meets the same silence, and a log is on flash, too.
+            if str(error) != self._trouble:
+                logger.warning("this node is not registered yet: %s", error)
+            self._trouble = str(error)
             self._register_at_s = self._clock.now_s() + REGISTER_RETRY_S
         else:
-            self._registered = node
+            self._registered, self._trouble = node, ""
 
 
 def _next(due_s: float, period_s: float, now_s: float) -> float:

@@ -16,7 +16,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from roheletd import token as tokens
-from roheletd.broker.session import Access, Session
+from roheletd.broker.links import Links
+from roheletd.broker.session import Access
 from roheletd.cluster.commands import AddNodes, AnyCommand, Applied, JoinNode, Proposal
 from roheletd.cluster.commands import encode as encode_proposal
 from roheletd.cluster.exchange import Answer, Forward, decode, encode
@@ -68,18 +69,18 @@ class SimulatedNode:
         self._leader_boot: tuple[str, int] = ("", 0)
         self._answers: dict[str, asyncio.Future[Answer]] = {}
         self._linked = asyncio.Event()
-        self.session = Session(
+        self.links = Links(
             self._access(token),
             will=lambda: None,
             on_message=self._receive,
             on_link=lambda _connected, _reason: self._linked.set(),
             rng=self._rng,
         )
+        self.links.want(token.brokers, 1)
 
     def _access(self, token: Token) -> Access:
         topics = self._topics
         return Access(
-            urls=token.brokers,
             client_id=f"crowd-{self.name}",
             username=BROKER_USER,
             password=broker_password(token.key),
@@ -99,7 +100,7 @@ class SimulatedNode:
             await self._leader.wait()
         topic = self._topics.status(self.name)
         status = NodeStatus(node=self.name, state="online", role="follower")
-        self.session.publish(topic, self._sealer.seal(topic, status), qos=1, retain=True)
+        self.links.publish(topic, self._sealer.seal(topic, status), qos=1, retain=True)
         await self._command(JoinNode(member=self._member))
         await self._command(AddNodes(nodes=(self._node,)))
 
@@ -108,7 +109,7 @@ class SimulatedNode:
         used = {core: self._rng.randrange(1000) for core in range(CORES)}
         topic = self._topics.telemetry(self.name)
         telemetry = replace(self._telemetry, cpu=CpuUse(used_millicores=used))
-        self.session.publish(topic, self._sealer.seal(topic, telemetry))
+        self.links.publish(topic, self._sealer.seal(topic, telemetry))
 
     async def _command(self, command: AnyCommand) -> None:
         proposal = Proposal(id=uuid4().hex, command=command)
@@ -118,13 +119,14 @@ class SimulatedNode:
             leader, boot = self._leader_boot
             topic = self._topics.raft(node_of(leader))
             forward = Forward(boot=boot, proposal=encode_proposal(proposal))
-            self.session.publish(topic, self._framer.seal(topic, encode(forward)))
+            self.links.publish(topic, self._framer.seal(topic, encode(forward)))
             await asyncio.wait({answered}, timeout=_ANSWER_S)
         del self._answers[proposal.id]
         assert isinstance(answered.result().outcome, Applied), answered.result()
 
-    def _receive(self, topic: str, payload: bytes) -> None:
+    def _receive(self, topic: str, payload: bytes, link: int) -> None:
         """Nothing is ever missing here, so what the log says needs no answer."""
+        self.links.heard(link)
         if self._leader.is_set() and not self._answers:
             return
         if topic == self._topics.leader:
@@ -152,7 +154,7 @@ async def _report(nodes: list[SimulatedNode]) -> None:
     while True:
         for tick in range(_TICKS_PER_S):
             for node in nodes[tick::_TICKS_PER_S]:
-                node.session.tick()
+                node.links.tick()
                 node.report()
             due_s += INTERVAL_S / _TICKS_PER_S
             await asyncio.sleep(max(0.0, due_s - loop.time()))
@@ -166,7 +168,7 @@ async def _speak(told: Told) -> None:
         for first in range(0, len(nodes), AT_ONCE):
             batch = nodes[first : first + AT_ONCE]
             for node in batch:
-                tasks.create_task(node.session.run(), name=node.name)
+                tasks.create_task(node.links.run(), name=node.name)
             await asyncio.gather(*(node.take_part() for node in batch))
             linked += batch
         print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""A real mosquitto to be killed and frozen, and an owner of a session that remembers."""
+"""A real mosquitto to be killed and frozen, a hostile one, and an owner of links that remembers."""
 
 import asyncio
 import contextlib
@@ -7,10 +7,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from pathlib import Path
 from random import Random
+from typing import Any
 
+from roheletd.broker.links import Links
 from roheletd.broker.session import Access, Session
 from tests.testbed import requirements
 
@@ -72,16 +74,36 @@ def wait_until_open(port: int, patience_s: float = 5.0) -> None:
             return
 
 
+@contextlib.asynccontextmanager
+async def hostile(answers: Iterable[bytes]) -> AsyncIterator[str]:
+    """The URL of a server that answers each connection with the next of these, and hangs up."""
+    following = iter(answers)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(next(following, b""))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
 class Owner:
-    """What the daemon is to a session. `until` waits for what the session tells."""
+    """What the daemon is to its links, or to one of them. `until` waits for what it is told."""
 
     def __init__(self, will: tuple[str, bytes] | None = None) -> None:
         self.messages: list[tuple[str, bytes]] = []
-        self.links: list[tuple[bool, str]] = []
+        self.said: list[tuple[bool, str]] = []
         self.attempts = 0
         self._will = will
         self._changed = asyncio.Event()
         self.session: Session
+        self.links: Links
+        self.running: asyncio.Task[object]
 
     def will(self) -> tuple[str, bytes] | None:
         self.attempts += 1
@@ -93,7 +115,7 @@ class Owner:
         self._changed.set()
 
     def on_link(self, connected: bool, reason: str) -> None:  # noqa: FBT001 - the session's shape
-        self.links.append((connected, reason))
+        self.said.append((connected, reason))
         self._changed.set()
 
     async def until(self, condition: Callable[[], object], patience_s: float = 10.0) -> None:
@@ -103,39 +125,69 @@ class Owner:
                 await self._changed.wait()
 
     async def linked(self) -> None:
-        await self.until(lambda: self.session.link.connected)
+        await self.until(lambda: self.said and self.said[-1][0])
 
     async def unlinked(self, reason: str, patience_s: float = 10.0) -> None:
-        await self.until(lambda: self.links and not self.links[-1][0], patience_s)
-        assert reason in self.session.link.reason
+        await self.until(lambda: self.said and not self.said[-1][0], patience_s)
+        assert reason in self.said[-1][1]
 
 
 @contextlib.asynccontextmanager
 async def session(
-    *urls: str, owner: Owner | None = None, tick_s: float = 1.0, **access: object
+    url: str, *, owner: Owner | None = None, tick_s: float = 1.0, **access: object
 ) -> AsyncIterator[Owner]:
-    """A running session, ticked by its owner, closed at the end."""
+    """One attempt at a link."""
     owner = owner or Owner()
-    settings = {"client_id": f"test-{id(owner):x}", "subscriptions": ("t/#",), **access}
     owner.session = Session(
-        Access(urls=urls, **settings),
+        url,
+        _access(owner, access),
         will=owner.will,
         on_message=owner.on_message,
         on_link=owner.on_link,
+    )
+    async with _kept(owner, owner.session, owner.session.attempt(5), tick_s):
+        yield owner
+
+
+@contextlib.asynccontextmanager
+async def links(
+    *urls: str, owner: Owner | None = None, tick_s: float = 1.0, **access: object
+) -> AsyncIterator[Owner]:
+    """One link, which is made again for as long as the test lasts."""
+    owner = owner or Owner()
+    owner.links = Links(
+        _access(owner, access),
+        will=owner.will,
+        on_message=lambda topic, payload, _link: owner.on_message(topic, payload),
+        on_link=owner.on_link,
         rng=Random(1),
     )
+    owner.links.want(urls, 1)
+    async with _kept(owner, owner.links, owner.links.run(), tick_s):
+        yield owner
+
+
+def _access(owner: Owner, settings: dict[str, Any]) -> Access:
+    return Access(**{"client_id": f"test-{id(owner):x}", "subscriptions": ("t/#",), **settings})
+
+
+@contextlib.asynccontextmanager
+async def _kept(
+    owner: Owner, held: Session | Links, run: Coroutine[Any, Any, object], tick_s: float
+) -> AsyncIterator[None]:
+    """Runs and is ticked; is closed at the end, and then ends soon."""
 
     async def tick() -> None:
         while True:
             await asyncio.sleep(tick_s)
-            owner.session.tick()
+            held.tick()
 
-    running = [asyncio.create_task(owner.session.run()), asyncio.create_task(tick())]
+    owner.running, ticking = asyncio.create_task(run), asyncio.create_task(tick())
     try:
-        yield owner
+        yield
     finally:
-        await owner.session.close()
-        running[1].cancel()
+        await held.close()
+        ticking.cancel()
         async with asyncio.timeout(1):
-            await asyncio.wait(running)
-        running[0].result()
+            await asyncio.wait({owner.running, ticking})
+        owner.running.result()

@@ -11,11 +11,3 @@ def mosquitto(tmp_path) -> Iterator[Mosquitto]:
     broker.start()
     yield broker
     broker.kill()
-
-
-@pytest.fixture
-def second_mosquitto(tmp_path) -> Iterator[Mosquitto]:
-    broker = Mosquitto(tmp_path)
-    broker.start()
-    yield broker
-    broker.kill()

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-import roheletd.broker.session as session_module
+import roheletd.broker.links as links_module
 from roheletd.broker.embedded import EmbeddedBroker, amqtt_installed
 from roheletd.errors import Unavailable
-from tests.broker.brokers import Owner, free_port, session
+from tests.broker.brokers import Owner, free_port, links, session
 from tests.testbed import requirements
 
 PASSWORD = "an-unusual-password"
@@ -30,22 +30,22 @@ async def embedded():
 
 async def test_after_silence_to_mqtt_5_the_link_tries_3_1_1(embedded, monkeypatch):
     """amqtt takes a CONNECT of MQTT 5 for one of 3.1.1, and waits for the rest of it."""
-    monkeypatch.setattr(session_module, "CONNECT_TIMEOUT_S", 0.3)
-    async with session(embedded.url, **CREDENTIALS) as owner:
+    monkeypatch.setattr(links_module, "CONNECT_TIMEOUT_S", 0.3)
+    async with links(embedded.url, **CREDENTIALS) as owner:
         await owner.linked()
-        assert owner.session.link.protocol == "3.1.1"
-        assert [connected for connected, _ in owner.links] == [False, True]
+        assert owner.links.links[0].protocol == "3.1.1"
+        assert [connected for connected, _ in owner.said] == [False, True]
 
 
 async def test_the_link_comes_back_after_a_restart(embedded):
-    async with session(embedded.url, **ACCESS) as owner:
+    async with links(embedded.url, **ACCESS) as owner:
         await owner.linked()
-        assert owner.links == [(True, f"connected to {embedded.url} (MQTT 3.1.1)")]
+        assert owner.said == [(True, f"connected to {embedded.url} (MQTT 3.1.1)")]
         await embedded.close()
         await owner.unlinked("")
         await embedded.start()
         await owner.linked()
-        assert owner.session.link.reconnects == 1
+        assert owner.links.links[0].reconnects == 1
 
 
 async def test_messages_retained_messages_and_wills_work(embedded):

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 import uvloop
 
+import roheletd.broker.links as links_module
 from roheletd.broker.links import Links
 from roheletd.broker.session import Access
 from tests.broker.brokers import Mosquitto
@@ -38,7 +39,7 @@ class Node:
         self.heard = []
         self.attempts = 0
         self.links = Links(
-            Access(urls=(), client_id=name, subscriptions=("peer/#",), keepalive_s=30),
+            Access(client_id=name, subscriptions=("peer/#",), keepalive_s=30),
             will=self.will,
             on_message=self.on_message,
             on_link=lambda connected, reason: self.said.append((connected, reason)),
@@ -196,6 +197,28 @@ async def test_a_single_link_to_a_frozen_broker_is_left_for_where_others_are(bro
         await until(lambda: pi.up == [brokers[0].url] and pi.heard)
         brokers[0].freeze()
         await until(lambda: pi.up == [brokers[1].url], 2 * SILENCE_S + 4 * TICK_S)
+
+
+async def test_a_single_link_costs_one_timeout_where_the_first_broker_is_frozen(
+    brokers, monkeypatch
+):
+    monkeypatch.setattr(links_module, "CONNECT_TIMEOUT_WITH_OTHERS_S", 0.5)
+    brokers[0].freeze()
+    pi = Node("pi")
+    pi.links.want(urls(*brokers[:2]), 1)
+    async with running(pi):
+        await until(lambda: pi.up == [brokers[1].url])
+        assert [connected for connected, _ in pi.said] == [False, True]
+        assert pi.said[0][1] == f"{brokers[0].url}: no answer within 0.5 s"
+
+
+async def test_a_single_link_is_made_to_the_next_broker_when_its_own_dies(brokers):
+    pi = Node("pi")
+    pi.links.want(urls(*brokers[:2]), 1)
+    async with running(pi):
+        await until(lambda: pi.up == [brokers[0].url])
+        brokers[0].kill()
+        await until(lambda: pi.up == [brokers[1].url], SILENCE_S / 2)
 
 
 async def test_a_change_of_the_list_keeps_what_is_still_right_and_takes_leave_of_the_rest(brokers):

@@ -18,10 +18,9 @@ import pytest
 import uvloop
 
 import roheletd.broker.managed as managed_module
-import roheletd.broker.session as session_module
 from roheletd.broker.managed import ManagedBroker, find_mosquitto
 from roheletd.errors import Unavailable
-from tests.broker.brokers import free_port, session
+from tests.broker.brokers import free_port, links, session
 from tests.testbed import requirements
 
 pytestmark = pytest.mark.mosquitto
@@ -73,8 +72,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_who_knows_the_password_is_let_in_and_nobody_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(session_module, "pause_s", lambda *_, **__: 0.02)
+async def test_who_knows_the_password_is_let_in_and_nobody_else(tmp_path):
     async with running(broker(tmp_path / "broker")) as managed:
         assert managed.reason == ""
         async with session(managed.url, username="rohe", password=PASSWORD) as owner:
@@ -116,11 +114,11 @@ async def test_a_frozen_mosquitto_is_ended_too(tmp_path):
 
 async def test_it_is_started_again_when_it_dies(tmp_path):
     async with running(broker(tmp_path / "broker")) as managed:
-        async with session(managed.url, username="rohe", password=PASSWORD) as owner:
+        async with links(managed.url, username="rohe", password=PASSWORD) as owner:
             await owner.linked()
             first = pid_of(managed)
             os.kill(first, signal.SIGKILL)
-            await owner.until(lambda: owner.session.link.reconnects == 1)
+            await owner.until(lambda: owner.links.links[0].reconnects == 1)
         assert pid_of(managed) != first
         assert managed.reason == ""
 
@@ -153,11 +151,11 @@ def test_it_works_on_uvloop_too(tmp_path):
     async def die_once():
         async with (
             running(broker(tmp_path / "broker")) as managed,
-            session(managed.url, **access) as owner,
+            links(managed.url, **access) as owner,
         ):
             await owner.linked()
             os.kill(pid_of(managed), signal.SIGKILL)
-            await owner.until(lambda: owner.session.link.reconnects == 1)
+            await owner.until(lambda: owner.links.links[0].reconnects == 1)
 
     uvloop.run(die_once())
 

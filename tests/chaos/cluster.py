@@ -1,6 +1,7 @@
 """One cluster of several hosts: made in seconds, asked, and waited for."""
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from tests.chaos.client import add
 from tests.testbed.daemon import merged
 from tests.testbed.engines import BUSYBOX
 from tests.testbed.hosts import Host, Site, hosts
@@ -112,6 +114,19 @@ class Cluster:
 
     # What is agreed, and what runs.
 
+    def without_majority(self, host: Host, missing: Collection[Host]) -> None:
+        """It takes no writes and says who is missing; what it knows it tells, and of when it is.
+
+        One that hears the others and is not heard may have said it to a leader, for all it knows.
+        """
+        self.site.until(lambda: (seen := view(host)) and not seen["leader"])
+        status, answer = add(host, service("lonely", replicas=0))
+        assert (status, answer["error"]) in ((503, "unavailable"), (504, "unknown")), answer
+        words = set(re.split(r"[ ,;:]+", answer["reason"]))
+        assert words & {other.name for other in missing}, answer
+        assert host.daemon.get("/api/v1/services")["services"]
+        self.site.until(lambda: "is from then" in host.daemon.cli("cluster", "status").stdout)
+
     def same(self, among: Collection[Host] | None = None) -> dict[str, Any]:
         """The agreed state, once all nodes hold the same of it."""
         asked = self.hosts if among is None else among
@@ -183,10 +198,17 @@ def copies(host: Host) -> dict[str, int]:
         return {}
 
 
+def placed_on(asked: Host, host: Host) -> list[str]:
+    """The instances that are placed on `host`, as another one knows it."""
+    instances = asked.daemon.get("/api/v1/instances")["instances"]
+    return [it["instance"] for it in instances if it["node"] == host.name]
+
+
 def service(name: str, **more: Any) -> dict[str, Any]:
-    """One that only sleeps. Its grace is short, for a first process does not heed SIGTERM."""
-    sleep = {"name": name, "command": ["/bin/sleep", "1000"], "cores": [20], "stop_grace_s": 1.0}
-    return {**sleep, "reschedule_after_s": 2.0, **more}
+    """One that only sleeps, and heeds SIGTERM, as the first process of a container does not."""
+    sleep = "trap exit TERM; sleep 1000 & wait"
+    wanted = {"name": name, "command": ["/bin/sh", "-c", sleep], "cores": [20]}
+    return {**wanted, "reschedule_after_s": 2.0, **more}
 
 
 def contained(name: str, **more: Any) -> dict[str, Any]:

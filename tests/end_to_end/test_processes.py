@@ -62,6 +62,11 @@ def pids(node: RealDaemon) -> dict[str, int]:
         return {process.instance: process.pid for process in leaders}
 
 
+def measured_s(node: RealDaemon) -> float:
+    (report,) = node.get("/api/v1/telemetry")["telemetry"]
+    return float(report["at_s"])
+
+
 def page(port: int) -> dict[str, Any] | None:
     with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/") as got:
         facts: dict[str, Any] = json.loads(got.read())
@@ -218,7 +223,7 @@ def test_a_second_daemon_on_the_same_data_is_refused_and_the_first_goes_on(
 
 
 @pytest.mark.parametrize("place", [0, 5000])
-def test_a_damaged_log_ends_the_daemon_with_a_sentence_and_no_instance(
+def test_a_damaged_log_ends_the_part_of_the_node_in_the_cluster_and_no_instance(
     node: RealDaemon, place: int
 ) -> None:
     """The head of the file, or the middle of what it holds."""
@@ -231,11 +236,18 @@ def test_a_damaged_log_ends_the_daemon_with_a_sentence_and_no_instance(
     whole = path.read_bytes()
     path.write_bytes(whole[:place] + secrets.token_bytes(4000) + whole[place + 4000 :])
     damaged = path.read_bytes()
-    code, said = ended(node)
-    assert code == 1
-    assert str(path) in said
-    assert "containers keep running" in said
+    node.start()
+    failure = node.get("/api/v1/cluster")["failure"]
+    assert str(path) in failure
+    assert "its instances keep running" in failure
+    assert "roheletd cluster join --force TOKEN" in failure
+    assert any(failure in warning for warning in node.get("/status")["warnings"])
+    with pytest.raises(RuntimeError, match="503.*takes no commands until it is restarted"):
+        submit(node, sleeper(name="more"))
+    seen_s = measured_s(node)
+    node.until(lambda: measured_s(node) > seen_s + 2)
     assert pids(node) == before
+    assert node.terminate()[0] == 0
     assert path.read_bytes() == damaged, "it is left as it is, for whoever wants to save something"
     path.write_bytes(whole)
     node.start()
@@ -312,7 +324,7 @@ def test_with_no_network_and_nothing_but_its_disk_it_starts_its_last_placements(
     before = node.instances()
     node.kill()
     procfs.kill_marked({"ROHE_CLUSTER": node.config["cluster"]["name"]})
-    assert pids(node) == {}
+    node.until(lambda: pids(node) == {})  # the kernel takes a moment
     node.start()
     node.running(2)
     assert [item["cores"] for item in node.instances()] == [item["cores"] for item in before]

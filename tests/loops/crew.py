@@ -182,6 +182,13 @@ class Mate:
         self.peers_heard: list[int] = []
         self.links_up = 1
         self.dropped: list[Dropped] = []
+        self.forwards = Forwards(
+            boot=self.boot,
+            proposer=self.proposer,
+            state=self.state,
+            say=self.sender.say,
+            clock=crew.clock,
+        )
         self.receiver = Receiver(
             node=self.name,
             topics=TOPICS,
@@ -189,13 +196,7 @@ class Mate:
             frames_in=Frames(KEY, self.identity.cluster_id, self.identity.epoch),
             elector=self.elector,
             proposer=self.proposer,
-            forwards=Forwards(
-                boot=self.boot,
-                proposer=self.proposer,
-                state=self.state,
-                say=self.sender.say,
-                clock=crew.clock,
-            ),
+            forwards=self.forwards,
             inbox=self.desk,
             membership=self.membership,
             soft=self.soft,
@@ -253,7 +254,8 @@ class Crew:
     ) -> None:
         self.rng = Random(seed)
         self.timing = timing
-        self.clock = clock or WallClock()
+        self.wall = WallClock()
+        self.clock = clock or self.wall
         self.net = MemoryNet(Random(seed))
         self.mates: dict[str, Mate] = {}
         self._saved = a_cluster_of(*names)
@@ -327,7 +329,7 @@ class Crew:
         return [mate for mate in mates if mate.proposer.leads and mate.name != other_than]
 
     def _knows(self, mate: Mate, leader: Mate) -> bool:
-        known = mate.receiver.boot_of(leader.identity.member) == leader.boot
+        known = mate.receiver.boots.get(leader.identity.member) == leader.boot
         return known and mate.core.leader == leader.identity.member
 
 

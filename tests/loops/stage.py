@@ -17,10 +17,23 @@ def in_virtual_time(story: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P
 
     @functools.wraps(story)
     def test(*args: P.args, **kwargs: P.kwargs) -> None:
-        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-            runner.run(story(*args, **kwargs))
+        tell_in_virtual_time(story(*args, **kwargs))
 
     return test
+
+
+def tell_in_virtual_time(story: Coroutine[Any, Any, None]) -> None:
+    """What a callback raises, which the loop only logs, fails the test as well."""
+    faults: list[Exception] = []
+
+    def note(_loop: object, context: dict[str, Any]) -> None:
+        faults.append(context.get("exception") or RuntimeError(context["message"]))
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.get_loop().set_exception_handler(note)
+        runner.run(story)
+    if faults:
+        raise ExceptionGroup("callbacks of the loop failed", faults)
 
 
 async def settled() -> None:

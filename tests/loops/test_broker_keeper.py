@@ -18,6 +18,7 @@ class OwnBroker:
 
     url = "mqtt://127.0.0.1:9471"
     mqtt5 = True
+    reason = ""
 
     def __init__(self) -> None:
         self.obstacle = ""
@@ -42,10 +43,31 @@ class OwnBroker:
         self.closed = True
 
 
+def needed(broker: OwnBroker) -> BrokerKeeper:
+    keeper = BrokerKeeper(broker, rng=Random(1))
+    keeper.need()
+    return keeper
+
+
+@in_virtual_time
+async def test_one_that_nobody_needs_yet_is_not_started_and_is_no_trouble() -> None:
+    broker = OwnBroker()
+    keeper = BrokerKeeper(broker, rng=Random(1))
+    async with running(keeper):
+        await asyncio.sleep(3600)
+        assert broker.started_s == []
+        assert (keeper.is_needed, keeper.trouble) == (False, "")
+        keeper.need()
+        assert (keeper.is_needed, keeper.trouble) == (True, "is being started")
+        await settled()
+        assert broker.runs
+    assert broker.closed
+
+
 @in_virtual_time
 async def test_a_broker_that_starts_is_looked_after_and_closed_at_the_end() -> None:
     broker = OwnBroker()
-    keeper = BrokerKeeper(broker, rng=Random(1))
+    keeper = needed(broker)
     assert keeper.reason == "is being started"
     async with running(keeper):
         await settled()
@@ -61,7 +83,7 @@ async def test_one_that_cannot_start_says_why_and_is_started_when_it_can(
 ) -> None:
     broker = OwnBroker()
     broker.obstacle = TAKEN
-    keeper = BrokerKeeper(broker, rng=Random(1))
+    keeper = needed(broker)
     async with running(keeper):
         await settled()
         assert keeper.tried.is_set()
@@ -78,7 +100,7 @@ async def test_one_that_cannot_start_says_why_and_is_started_when_it_can(
 async def test_tries_follow_each_other_in_two_to_thirty_seconds_for_days() -> None:
     broker = OwnBroker()
     broker.obstacle = TAKEN
-    async with running(BrokerKeeper(broker, rng=Random(1))) as (task,):
+    async with running(needed(broker)) as (task,):
         await asyncio.sleep(3 * 86_400)
         assert not task.done()
     pauses_s = [later - one for one, later in itertools.pairwise(broker.started_s)]
@@ -91,7 +113,7 @@ async def test_tries_follow_each_other_in_two_to_thirty_seconds_for_days() -> No
 async def test_another_reason_is_told_as_well(caplog: pytest.LogCaptureFixture) -> None:
     broker = OwnBroker()
     broker.obstacle = TAKEN
-    async with running(BrokerKeeper(broker, rng=Random(1))):
+    async with running(needed(broker)):
         await asyncio.sleep(10)
         broker.obstacle = "mosquitto ended with 3"
         await asyncio.sleep(60)
@@ -101,7 +123,7 @@ async def test_another_reason_is_told_as_well(caplog: pytest.LogCaptureFixture) 
 @in_virtual_time
 async def test_one_whose_program_is_gone_when_it_dies_is_started_when_that_is_back() -> None:
     broker = OwnBroker()
-    keeper = BrokerKeeper(broker, rng=Random(1))
+    keeper = needed(broker)
     async with running(keeper) as (task,):
         await settled()
         broker.obstacle = "mosquitto was not found"
@@ -119,7 +141,7 @@ async def test_one_whose_program_is_gone_when_it_dies_is_started_when_that_is_ba
 async def test_it_is_closed_also_if_it_never_started() -> None:
     broker = OwnBroker()
     broker.obstacle = TAKEN
-    async with running(BrokerKeeper(broker, rng=Random(1))):
+    async with running(needed(broker)):
         await asyncio.sleep(10)
     assert broker.closed
     assert not broker.runs

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from tests.raft.simulation.seed import Result, run
+from tests.raft.simulation.world import TRACE_LINES
 
 CHUNK = 25
 
@@ -27,7 +28,11 @@ def story(result: Result, *, voters: int) -> str:
     replay = (
         f"python -m tests.raft.simulate --start {result.seed} --seeds 1 --voters {voters} --trace"
     )
-    lines = [*result.trace[-40:], f"seed {result.seed}: {result.detail}", f"replay: {replay}"]
+    lines = [
+        *result.trace[-TRACE_LINES:],
+        f"seed {result.seed}: {result.detail}",
+        f"replay: {replay}",
+    ]
     return "\n".join(lines)
 
 

@@ -1,14 +1,13 @@
-"""What must hold after every step. Each rule has one name, which a failure tells."""
+"""What must hold after every step, of nodes, disks and messages.
+
+Each rule has one name, which a failure tells. What entries lead to is looked at in `history`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
-from roheletd.cluster import state as states
 from roheletd.raft.values import (
     EVERYBODY,
     Append,
@@ -25,14 +24,12 @@ from roheletd.raft.values import (
     VoteResponse,
     decode_configuration,
 )
-from tests.raft.simulation.world import BrokenError, World, in_short
+from tests.raft.simulation.history import History
+from tests.raft.simulation.world import World, must
 
 if TYPE_CHECKING:
-    from roheletd.cluster.commands import Proposal
     from tests.raft.simulation.disk import Disk
     from tests.raft.simulation.node import Node
-
-DIGEST_EVERY = 16
 
 
 class Witness:
@@ -48,44 +45,24 @@ class Witness:
         self.commit = 0
         self.commit_at_start: int | None = None
         self.counted = 0
-        self.acknowledged = (0, 0)
 
 
 class Checks:
-    """`committed` is the one history that every node must tell, as it was first applied."""
+    """Called by the nodes at each step. What it counts is told at the end."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.committed: list[Entry] = []
-        self.first_index: dict[str, int] = {}
-        self.acknowledged: dict[str, int] = {}
-        self.acknowledged_index = 0
-        self.proposed = 0
-        self.elections = 0
+        self.history = History()
         self.disks: dict[NodeId, Disk] = {}
         self.on_election: Callable[[Node], None] | None = None
+        self.proposed = 0
+        self.elections = 0
         self.changes = 0
         self.snapshots = 0
-        self.submitted: dict[str, int] = {}
         self._leaders: dict[int, NodeId] = {}
         self._votes: dict[tuple[NodeId, int], NodeId] = {}
-        self._digests: dict[int, bytes] = {}
+        self._acknowledged: dict[NodeId, tuple[int, int]] = {}
         self._seen: dict[NodeId, Witness] = {}
-
-    def must(self, holds: bool, rule: str, *detail: object) -> None:  # noqa: FBT001
-        """`detail` is made into text only where somebody will read it."""
-        if not holds:
-            raise BrokenError(rule, " ".join(map(in_short, detail)))
-
-    # --- commands, as clients see them
-
-    def submits(self, command: str) -> None:
-        """What was acknowledged before a command is first given has to stand before it."""
-        self.submitted.setdefault(command, self.acknowledged_index)
-
-    def acknowledges(self, command: str, index: int) -> None:
-        self.acknowledged.setdefault(command, index)
-        self.acknowledged_index = max(self.acknowledged_index, index)
 
     # --- starts and elections
 
@@ -105,7 +82,7 @@ class Checks:
         if seen.commit_at_start is None:
             return
         at, seen.commit_at_start = seen.commit_at_start, None
-        self.must(
+        must(
             node.state.applied_index >= at,
             "a start goes on from the commit index on disk",
             node.name,
@@ -121,7 +98,7 @@ class Checks:
         index = seen.counted = core.commit
         term, voters = disk.term_at(index), core.configuration.voters
         holding = sum(self._holds(voter, index, term) for voter in voters)
-        self.must(
+        must(
             2 * holding > len(voters),
             "what is committed is on the disks of a majority",
             node.name,
@@ -130,7 +107,7 @@ class Checks:
             term,
             core.configuration,
         )
-        self.must(
+        must(
             term == core.term,
             "entries of earlier terms are committed by one of this term",
             node.name,
@@ -143,6 +120,11 @@ class Checks:
         disk = self.disks[voter]
         return disk.snapshot_index >= index or disk.term_at(index) == term
 
+    def restored(self, node: Node, snapshot: Snapshot) -> None:
+        self.history.restored(node, snapshot)
+        if self._seen[node.name].commit_at_start is None:
+            self.snapshots += 1
+
     def excused(self, node: Node) -> None:
         self._seen[node.name].excused = True
 
@@ -150,8 +132,7 @@ class Checks:
         """After each call of the core."""
         core, seen = node.core, self._seen[node.name]
         commit = core.commit
-        if commit < seen.commit:
-            raise BrokenError("commit never goes back", f"{node.name} {commit} < {seen.commit}")
+        must(commit >= seen.commit, "commit never goes back", node.name, commit, "<", seen.commit)
         seen.commit = commit
         if core.role == "leader" and core.term != seen.led_term:
             seen.led_term, seen.counted = core.term, node.disk.commit
@@ -162,10 +143,9 @@ class Checks:
         term = node.core.term
         self.world.note(node.name, "LEADS", term)
         other = self._leaders.setdefault(term, node.name)
-        self.must(
-            other == node.name, "one leader per term", other, "and", node.name, "in term", term
-        )
-        seen.owed = [(entry.index, entry.term) for entry in self.committed]
+        must(other == node.name, "one leader per term", other, "and", node.name, "in term", term)
+        if term == max(self._leaders):  # votes that come late make a leader of the past
+            seen.owed = [(entry.index, entry.term) for entry in self.history.committed]
         if self.on_election is not None:
             self.on_election(node)
 
@@ -175,7 +155,7 @@ class Checks:
         for index, term in reversed(owed):
             if index < node.disk.snapshot_index:
                 return
-            self.must(
+            must(
                 node.disk.term_at(index) == term,
                 "a new leader holds every committed entry",
                 node.name,
@@ -189,7 +169,7 @@ class Checks:
 
     def before_write(self, node: Node, save: Save) -> None:
         disk = node.disk
-        self.must(
+        must(
             save.term >= disk.term,
             "the term on disk never goes back",
             node.name,
@@ -197,10 +177,10 @@ class Checks:
             "<",
             disk.term,
         )
-        self.must(save.commit >= disk.commit, "commit never goes back", node.name, "on disk", save)
+        must(save.commit >= disk.commit, "commit never goes back", node.name, "on disk", save)
         if save.vote is not None:
             vote = self._votes.setdefault((node.name, save.term), save.vote)
-            self.must(
+            must(
                 vote == save.vote,
                 "one durable vote per term",
                 node.name,
@@ -211,15 +191,12 @@ class Checks:
                 save.term,
             )
         if save.snapshot is not None and save.snapshot.data:
-            self._same_digest(save.snapshot.index, save.snapshot.data)
-            self._same_membership(save.snapshot)
+            self.history.compacted(save.snapshot)
 
     def after_write(self, node: Node, save: Save) -> None:
         seen, disk = self._seen[node.name], node.disk
-        self.must(
-            disk.commit <= disk.last_index, "commit is never ahead of the log", node.name, save
-        )
-        self.must(
+        must(disk.commit <= disk.last_index, "commit is never ahead of the log", node.name, save)
+        must(
             disk.last_index == node.core.last_index,
             "the disk holds the log of the core",
             node.name,
@@ -227,8 +204,8 @@ class Checks:
             "and",
             node.core.last_index,
         )
-        term, index = seen.acknowledged
-        self.must(
+        term, index = self._acknowledged.get(node.name, (0, 0))
+        must(
             term != disk.term or index <= disk.last_index,
             "what was acknowledged stays",
             node.name,
@@ -246,31 +223,18 @@ class Checks:
         after = decode_configuration(entry.data)
         changed = set(before.voters) ^ set(after.voters)
         one = len(changed) <= 1 or not before.voters
-        self.must(one, "a membership change is one voter", before, "to", after)
+        must(one, "a membership change is one voter", before, "to", after)
         if node.core.role != "leader" or entry.term != node.core.term:
             return
         commit = node.core.commit
-        self.must(at <= commit, "one membership change at a time", node.name, at, entry)
-        self.must(
+        must(at <= commit, "one membership change at a time", node.name, at, entry)
+        must(
             node.disk.term_at(commit) == entry.term,
             "a membership change waits for an entry of its term",
             node.name,
             entry,
             "commit",
             commit,
-        )
-
-    def _same_membership(self, snapshot: Snapshot) -> None:
-        """A snapshot's members are those of its own position, and not of a later one."""
-        told = [
-            entry for entry in self.committed[: snapshot.index] if entry.kind is Kind.CONFIGURATION
-        ]
-        members = decode_configuration(told[-1].data)
-        self.must(
-            members == snapshot.configuration,
-            "a snapshot holds the membership of its position",
-            snapshot,
-            members,
         )
 
     # --- messages
@@ -287,7 +251,7 @@ class Checks:
             seen.heard, seen.excused = node.clock(), False
 
     def ignored(self, node: Node, message: Message, before: object) -> None:
-        self.must(
+        must(
             node.core.progress() == before,
             "answers to an earlier term change nothing",
             node.name,
@@ -299,13 +263,13 @@ class Checks:
         match message:
             case AppendResponse(refused=None, index=index):
                 kept = index <= node.disk.last_index and message.term <= node.disk.term
-                self.must(kept, "acknowledged entries are on disk", node.name, message)
-                seen = self._seen[node.name]
-                seen.acknowledged = max(seen.acknowledged, (message.term, index))
+                must(kept, "acknowledged entries are on disk", node.name, message)
+                before = self._acknowledged.get(node.name, (0, 0))
+                self._acknowledged[node.name] = max(before, (message.term, index))
             case VoteResponse(granted=True):
                 self._granted(node, message)
             case VoteRequest(pre=False):
-                self.must(
+                must(
                     _voted(node, message.term, node.name),
                     "a candidate's vote is on disk",
                     node.name,
@@ -313,7 +277,7 @@ class Checks:
                 )
             case Append(to=to) if to == EVERYBODY:
                 last = message.entries[-1].index if message.entries else 0
-                self.must(
+                must(
                     max(last, message.commit) <= node.core.commit,
                     "everybody hears committed entries only",
                     node.name,
@@ -323,13 +287,13 @@ class Checks:
                 pass
 
     def _granted(self, node: Node, message: VoteResponse) -> None:
-        self.must(
+        must(
             message.pre or _voted(node, message.term, message.to),
             "a vote is on disk before it is told",
             node.name,
             message,
         )
-        self.must(
+        must(
             self._seen[node.name].may_grant.get((message.to, message.term, message.pre), False),
             "no vote soon after hearing a leader or a start",
             node.name,
@@ -342,92 +306,7 @@ class Checks:
         lately = node.clock() - since < node.timing.election_min_s - 1e-6
         return node.core.role == "leader" or (lately and not seen.excused)
 
-    # --- the state machine
-
-    def applies(self, node: Node, entry: Entry) -> None:
-        """Before the node's own state machine has it."""
-        self.must(
-            entry.index == node.state.applied_index + 1 and entry.term >= node.state.applied_term,
-            "entries are applied in order",
-            node.name,
-            entry,
-            "after",
-            node.state.applied_index,
-            "of term",
-            node.state.applied_term,
-        )
-        on_disk = node.disk.term_at(entry.index)
-        self.must(
-            on_disk == entry.term or entry.index < node.disk.snapshot_index,
-            "entries are applied only after they are durable",
-            node.name,
-            entry,
-            "on disk",
-            on_disk,
-        )
-        if entry.index <= len(self.committed):
-            known = self.committed[entry.index - 1]
-            if known is not entry and known != entry:
-                self.must(False, "committed entries are equal everywhere", node.name, entry, known)  # noqa: FBT003
-        else:
-            self.committed.append(entry)
-
-    def applied(
-        self, node: Node, entry: Entry, proposal: Proposal | None, before: Any = None
-    ) -> None:
-        index = entry.index
-        if proposal is not None:
-            first = self.first_index.setdefault(proposal.id, index)
-            floor = self.submitted[proposal.id]
-            if first <= floor:
-                raise BrokenError(
-                    "acknowledged commands keep their order",
-                    f"{proposal.id} at {first}, given after {floor} was acknowledged",
-                )
-            if before is not None and before != _contents(node):
-                raise BrokenError("a command is applied once", f"{node.name} {proposal.id}")
-        if index % DIGEST_EVERY == 0:
-            self._same_digest(index, _encoded(node))
-
-    def before_repeated(self, node: Node, proposal: Proposal) -> Any:
-        """What the state holds before a command that it should know already, to compare with."""
-        first = self.first_index.get(proposal.id)
-        if first is None or first > node.state.applied_index:
-            return None
-        return _contents(node)
-
-    def compacted(self, index: int, data: bytes) -> None:
-        self._same_digest(index, data)
-
-    def restored(self, node: Node, snapshot: Snapshot) -> None:
-        self.must(
-            snapshot.index >= node.state.applied_index,
-            "the state never goes back",
-            node.name,
-            snapshot,
-            "<",
-            node.state.applied_index,
-        )
-        if self._seen[node.name].commit_at_start is None:
-            self.snapshots += 1
-        if snapshot.index and snapshot.index <= len(self.committed):
-            term = self.committed[snapshot.index - 1].term
-            self.must(term == snapshot.term, "a snapshot is of committed entries", snapshot.index)
-
-    def _same_digest(self, index: int, data: bytes) -> None:
-        own = blake2b(data, digest_size=16).digest()
-        if self._digests.setdefault(index, own) != own:
-            raise BrokenError("equal entries make equal states", f"at index {index}")
-
 
 def _voted(node: Node, term: int, vote: NodeId) -> bool:
     """A later term on disk is as good as the vote: no other can be given any more."""
     return node.disk.term > term or (node.disk.term, node.disk.vote) == (term, vote)
-
-
-def _encoded(node: Node) -> bytes:
-    return states.encode(node.state.saved())
-
-
-def _contents(node: Node) -> Any:
-    return replace(node.state.saved(), index=0, term=0)

@@ -14,7 +14,7 @@ from roheletd.cluster.commands import (
 )
 from roheletd.model import Capacity, Node, Placement, Service
 from tests.raft.simulation import node as nodes
-from tests.raft.simulation.checks import Checks
+from tests.raft.simulation.history import History
 from tests.raft.simulation.world import World
 
 PACE_S = {"busy": (0.02, 0.3), "calm": (0.4, 2.0), "idle": (5.0, 9.0)}
@@ -48,19 +48,14 @@ class Client:
     def __init__(
         self,
         world: World,
-        checks: Checks,
+        history: History,
         cluster: Sequence[nodes.Node],
         *,
         name: str,
         load: Callable[[], str],
     ) -> None:
-        self.world, self.checks, self.cluster, self.name, self.load = (
-            world,
-            checks,
-            cluster,
-            name,
-            load,
-        )
+        self.world, self.history, self.cluster = world, history, cluster
+        self.name, self.load = name, load
         self._given = 0
         self._attempt = 0
         self._proposal: Proposal | None = None
@@ -85,7 +80,7 @@ class Client:
         self._given += 1
         command = a_command(self.world.rng)
         self._proposal = Proposal(id=f"{self.name}{self._given}", command=command)
-        self.checks.submits(self._proposal.id)
+        self.history.submits(self._proposal.id)
         self._try()
 
     def _try(self) -> None:
@@ -118,7 +113,7 @@ class Client:
         """The answer may be lost on its way: then the command comes once more."""
         if self.world.chance(0.03):
             return
-        self.checks.acknowledges(proposal.id, index)
+        self.history.acknowledges(proposal.id, index)
         if proposal is self._proposal:
             self._proposal = None
             self._attempt += 1

@@ -11,7 +11,7 @@ from tests.raft.simulation.disk import Disk
 from tests.raft.simulation.nemesis import Nemesis
 from tests.raft.simulation.network import Network, Weather
 from tests.raft.simulation.node import Make, Node
-from tests.raft.simulation.world import BrokenError, World
+from tests.raft.simulation.world import BrokenError, World, must
 
 SPARES = 2
 CLIENTS = 3
@@ -75,7 +75,7 @@ class Cluster:
         ]
         self.nemesis = Nemesis(self.world, self.network, self.nodes, voters=voters)
         self.clients = [
-            Client(self.world, self.checks, self.nodes, name=f"c{number}-", load=self._load)
+            Client(self.world, self.checks.history, self.nodes, name=f"c{number}-", load=self._load)
             for number in range(CLIENTS)
         ]
         self._spoken_per_s_max = SPOKEN_PER_S_MAX
@@ -112,8 +112,8 @@ class Cluster:
     def progress(self) -> None:
         """Within the time, commands given after the healing are applied by every node."""
         until = self.world.now + PROGRESS_S
-        before = len(self.checks.acknowledged)
-        while len(self.checks.acknowledged) < before + CLIENTS:
+        before = len(self.checks.history.acknowledged)
+        while len(self.checks.history.acknowledged) < before + CLIENTS:
             self._wait(until, "a command is acknowledged")
         self.nemesis.load = "off"
         while any(client.waits for client in self.clients) or not self._level():
@@ -127,25 +127,25 @@ class Cluster:
         self._spoken_per_s_max = QUIET_SPOKEN_PER_S_MAX
         self.world.run_until(self.world.now + QUIET_S)
         idle = writes == [node.disk.writes for node in self.nodes]
-        self.checks.must(idle, "no write when idle", writes)
-        self.checks.must(elections == self.checks.elections, "no election when idle", elections)
+        must(idle, "no write when idle", writes)
+        must(elections == self.checks.elections, "no election when idle", elections)
 
     def compare(self) -> None:
         """All states are equal, and hold every command that was acknowledged."""
-        first, first_index = self.nodes[0].state.saved(), self.checks.first_index
+        first, first_index = self.nodes[0].state.saved(), self.checks.history.first_index
         oldest = min(first_index[command] for command in first.outcomes)  # others are forgotten
-        owed = [one for one, index in self.checks.acknowledged.items() if index >= oldest]
+        owed = [one for one, index in self.checks.history.acknowledged.items() if index >= oldest]
         for node in self.nodes:
             saved = node.state.saved()
             same = states.encode(saved) == states.encode(first)
-            self.checks.must(same, "all states are equal at the end", node.name)
+            must(same, "all states are equal at the end", node.name)
             lost = [one for one in owed if one not in saved.outcomes]
-            self.checks.must(not lost, "no acknowledged command is lost", node.name, lost)
+            must(not lost, "no acknowledged command is lost", node.name, lost)
             node.state.check()
 
     def _level(self) -> bool:
         """A leader that has just removed itself will be followed by another, in a while."""
-        last, leader = len(self.checks.committed), self.nemesis.leader()
+        last, leader = len(self.checks.history.committed), self.nemesis.leader()
         if leader is None or leader.name not in leader.core.configuration.voters:
             return False
         return all(node.state.applied_index == last for node in self.nodes)
@@ -170,5 +170,5 @@ class Cluster:
         spent, proposed = self.network.sent - sent, (*proposed[-4:], self.checks.proposed)
         each = self._spoken_per_s_max + SPOKEN_PER_COMMAND_MAX * (proposed[-1] - proposed[0])
         allowed = each * len(self.nodes)
-        self.checks.must(spent <= allowed, "no message storm", spent, "in a second, not", allowed)
+        must(spent <= allowed, "no message storm", spent, "in a second, not", allowed)
         self.world.after(1.0, self._budget, self.network.sent, proposed)

@@ -186,7 +186,7 @@ class Node:
     def _submit(self, proposal: Proposal, answer: Answer) -> None:
         """One that was applied before is answered from the state, as a daemon does it."""
         if proposal.id in self.state._outcomes:
-            answer(self.checks.first_index[proposal.id], None)
+            answer(self.checks.history.first_index[proposal.id], None)
             return
         try:
             index = self.core.propose(commands.encode(proposal), self.clock())
@@ -310,17 +310,17 @@ class Node:
         self.compacted = snapshot.index
 
     def _apply(self, entry: Entry) -> None:
-        self.checks.applies(self, entry)
+        self.checks.history.applies(self, entry)
         if entry.kind is not Kind.COMMAND:
             self.state.advance(entry.index, entry.term)
-            self.checks.applied(self, entry, None)
+            self.checks.history.applied(self, entry, None)
             return
         proposal = decode(entry.data)
-        before = self.checks.before_repeated(self, proposal)
+        before = self.checks.history.before_repeated(self, proposal)
         self.state.apply(entry.index, entry.term, proposal)
-        self.checks.applied(self, entry, proposal, before)
+        self.checks.history.applied(self, entry, proposal, before)
         for answer in self._waiting.pop(proposal.id, ()):
-            answer(self.checks.first_index[proposal.id], None)
+            answer(self.checks.history.first_index[proposal.id], None)
 
     def _compact(self) -> bool:
         index = self.state.applied_index
@@ -328,7 +328,6 @@ class Node:
             return False
         self.compacted = index
         data = states.encode(self.state.saved())
-        self.checks.compacted(index, data)
         self.core.compact(data, index, keep=self.make.keep)
         return True
 

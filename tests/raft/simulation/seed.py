@@ -37,7 +37,7 @@ def run(seed: int, *, voters: int, chatty: bool = False) -> Result:
         trace=tuple(cluster.world.trace()) if failed.rule or chatty else (),
         events=cluster.world.events,
         elections=checks.elections,
-        acknowledged=len(checks.acknowledged),
+        acknowledged=len(checks.history.acknowledged),
         changes=checks.changes,
         snapshots=checks.snapshots,
     )

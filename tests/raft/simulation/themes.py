@@ -11,6 +11,7 @@ from tests.raft.simulation.cluster import Cluster
 from tests.raft.simulation.nemesis import both_ways, one_way, without
 from tests.raft.simulation.network import Weather
 from tests.raft.simulation.node import Node
+from tests.raft.simulation.world import must
 
 THEMED_EVERY = 4
 
@@ -94,8 +95,8 @@ def half_a_snapshot(cluster: Cluster) -> None:
         cluster.world.run_until(cluster.world.now + 0.3 + 0.5 * rng.random())
         nemesis.kill(leader, 5)
         cluster.world.run_until(cluster.world.now + 15)
-        level = behind.state.applied_index == len(cluster.checks.committed)
-        cluster.checks.must(level, "a node that is behind is brought up", behind.name)
+        level = behind.state.applied_index == len(cluster.checks.history.committed)
+        must(level, "a node that is behind is brought up", behind.name)
 
 
 def late_answers(cluster: Cluster) -> None:
@@ -171,7 +172,7 @@ def returning_node(cluster: Cluster) -> None:
     nemesis.last(cluster.network.cut(both_ways([node], nemesis.others(node))), away_s)
     term = leader.core.term
     cluster.world.run_until(cluster.world.now + away_s + 5)
-    cluster.checks.must(
+    must(
         leader.leads and leader.core.term == term,
         "a node that returns does not disturb the leader",
         node.name,
@@ -189,7 +190,7 @@ def cut_off_leader(cluster: Cluster) -> None:
     nemesis.last(cluster.network.cut(pairs), 10)
     term = leader.core.term
     cluster.world.run_until(cluster.world.now + 1.02 * timing.election_max_s + 1)
-    cluster.checks.must(
+    must(
         not leader.leads or leader.core.term > term,
         "a leader that no majority answers stops",
         leader.name,
@@ -205,7 +206,7 @@ def handover(cluster: Cluster) -> None:
         heir = cluster.nemesis.named(cluster.world.rng.choice(names))
         leader.transfer(heir.name)
         cluster.world.run_until(cluster.world.now + 1.5)
-        cluster.checks.must(heir.leads, "a handover waits for no silence", heir.name)
+        must(heir.leads, "a handover waits for no silence", heir.name)
 
 
 def idle_restarts(cluster: Cluster) -> None:
@@ -241,9 +242,9 @@ def _reach_few_and_fall(cluster: Cluster, leader: Node) -> None:
 def _flood(cluster: Cluster, node: Node, times: int) -> None:
     """Commands that this node alone is given, once; nobody waits for what becomes of them."""
     for _ in range(times):
-        number = len(cluster.checks.submitted)
+        number = len(cluster.checks.history.submitted)
         proposal = Proposal(id=f"flood{number}", command=a_command(cluster.world.rng))
-        cluster.checks.submits(proposal.id)
+        cluster.checks.history.submits(proposal.id)
         cluster.world.after(0.3 * cluster.world.rng.random(), node.submit, proposal, _ignore)
 
 
@@ -260,7 +261,9 @@ def _calm_leader(cluster: Cluster) -> Node:
     """Fair weather, and a leader with some commands behind it."""
     cluster.network.weather = Weather()
     cluster.nemesis.load = "busy"
-    while (leader := cluster.nemesis.leader()) is None or len(cluster.checks.committed) < 20:
+    while (leader := cluster.nemesis.leader()) is None or len(
+        cluster.checks.history.committed
+    ) < 20:
         cluster.world.run_until(cluster.world.now + 0.5)
     return leader
 

@@ -45,6 +45,12 @@ def in_short(detail: Any) -> str:
     return str(detail)
 
 
+def must(holds: bool, rule: str, *detail: object) -> None:  # noqa: FBT001
+    """`detail` is made into text only where somebody will read it."""
+    if not holds:
+        raise BrokenError(rule, " ".join(map(in_short, detail)))
+
+
 class World:
     """Runs callbacks in the order of their times; equal times run in the order of asking."""
 
@@ -55,7 +61,9 @@ class World:
         self.events = 0
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
-        self._recent: deque[tuple[float, str, str, Any]] = deque(maxlen=None if chatty else 40)
+        self._recent: deque[tuple[float, str, str, Any]] = deque(
+            maxlen=None if chatty else TRACE_LINES
+        )
 
     def at(self, time: float, callback: Callable[..., None], *args: Any) -> None:
         self._sequence += 1
