@@ -110,8 +110,7 @@ class Daemon:
         found = self._parts.found
         if found.keeper is not None and found.keeper.is_needed:
             await found.keeper.tried.wait()
-        if found.broker.mode != "none":
-            await self._parts.links.run()
+        await self._parts.links.run()
 
 
 async def _named(loop: Loop) -> None:

@@ -13,6 +13,7 @@ from roheletd import __version__
 from roheletd.allocation.snapshot import Profile
 from roheletd.api.operations import Operations
 from roheletd.api.server import ApiServer
+from roheletd.broker import readable
 from roheletd.broker.links import Links
 from roheletd.clock import Clock
 from roheletd.cluster.applier import Applier
@@ -142,10 +143,9 @@ class Parts:
             self.soft.forget(node)
         configuration = self.elector.core.configuration
         self.elector.alone = not self._me.shared and len(configuration.members) <= 1
-        if self.found.broker.mode != "none":
-            takes_part = self._me.member in configuration.members
-            self.links.want(self._brokers(), 2 if takes_part else 1)
-            self.links.hear(subscriptions(self._topics, self._me.node, takes_part=takes_part))
+        takes_part = self._me.member in configuration.members
+        self.links.want(self._brokers(), 2 if takes_part else 1)
+        self.links.hear(subscriptions(self._topics, self._me.node, takes_part=takes_part))
         if self.found.keeper is not None and (not self._me.shared or self._votes()):
             self.found.keeper.need()
 
@@ -157,7 +157,8 @@ class Parts:
         urls, own = self.found.urls, self.found.own_broker
         if self.found.broker.mode == "external" or not self._me.shared:
             return urls
-        known = self._state.brokers(self.elector.core.configuration.voters) or self._me.brokers
+        voters = self._state.brokers(self.elector.core.configuration.voters)
+        known = readable(voters) or self._me.brokers
         # Our own is there when no cable is.
         return tuple(urls[0] if url == own else url for url in known) or urls
 
@@ -202,7 +203,7 @@ class Parts:
         self.soft.dropped_frames = dict(self._receiver.dropped)
 
     def _why_no_link(self) -> str:
-        if self.found.broker.mode == "none":
+        if not self._brokers():
             return self.found.broker.why
         return self.found.keeper.trouble if self.found.keeper else ""
 

@@ -103,7 +103,7 @@ async def find(config: Config, data_dir: Path, stack: AsyncExitStack) -> Found:
         engine=engine,
         broker=broker,
         keeper=None if own is None else BrokerKeeper(own, rng=rng),
-        access=_access(config, own, identity=identity, keys=keys),
+        access=_access(config, own, theirs=broker.mode == "external", identity=identity, keys=keys),
         urls=config.broker.urls if own is None else (own.url,),
         own_broker="" if own is None or not identity.shared else url_for_others(config),
         rng=rng,
@@ -193,14 +193,17 @@ def _choose_broker(
     return choice, None
 
 
-def _access(config: Config, own: OwnBroker | None, *, identity: Identity, keys: Keys) -> Access:
-    """The way to the broker, ours or theirs."""
+def _access(
+    config: Config, own: OwnBroker | None, *, theirs: bool, identity: Identity, keys: Keys
+) -> Access:
+    """The way to the brokers: those of the cluster, or `theirs`."""
     broker = config.broker
     topics = Topics(identity.cluster)
     return Access(
         client_id=f"roheletd-{identity.cluster}-{identity.node}",
-        username=broker.username if own is None else BROKER_USER,
-        password=_password(broker.password_file) if own is None else keys.broker_password,
+        # Who runs no broker is let in by those of the other nodes all the same.
+        username=broker.username if theirs else BROKER_USER,
+        password=_password(broker.password_file) if theirs else keys.broker_password,
         ca_file=broker.ca_file,
         keepalive_s=broker.keepalive_s,
         subscriptions=subscriptions(topics, identity.node, takes_part=True),

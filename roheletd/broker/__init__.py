@@ -1,5 +1,7 @@
 """The way to the MQTT broker: which one, at what address, how soon to try again. No I/O here."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from random import Random
 from typing import Literal
 from urllib.parse import urlsplit
@@ -72,6 +74,15 @@ def parse_url(url: str, *, field: str = "$.broker.urls") -> Address:
     if parts.scheme not in _PORTS or not host or port == 0 or beyond:
         raise InvalidInput(field, expected)
     return Address(url, host, port or _PORTS[parts.scheme], parts.scheme == "mqtts")
+
+
+def readable(urls: Iterable[str]) -> tuple[str, ...]:
+    """Those of `urls` that are any, for a list that was made elsewhere."""
+    found = []
+    for url in urls:
+        with suppress(InvalidInput):
+            found.append(parse_url(url).url)
+    return tuple(found)
 
 
 def url_of(listen: str, port: int) -> str:
