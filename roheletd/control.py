@@ -16,12 +16,12 @@ from roheletd import token as tokens
 from roheletd.api import views
 from roheletd.api.operations import NotFound
 from roheletd.clock import Clock
-from roheletd.cluster.commands import Missing, RemoveNode
+from roheletd.cluster.commands import Missing, Rejected, RemoveNode
 from roheletd.cluster.membership import Membership
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.cluster.voters import outlook
-from roheletd.errors import Refused
+from roheletd.errors import Refused, Unavailable
 from roheletd.identity import Identity
 from roheletd.loops.elector import Elector
 from roheletd.loops.proposer import Proposer
@@ -105,7 +105,7 @@ class Control:
         return outlook(self._elector.core.configuration, alive) if voters else ""
 
     async def share(self) -> None:
-        if not self._identity.shared:
+        if not self._identity.shared and self.next_life is None:
             self._end_with(lambda: identities.share(self._data_dir))
 
     async def token(self, valid_for_s: int) -> str:
@@ -130,12 +130,12 @@ class Control:
             "key_file": self._key_file,
         }
         identities.check_join(self._data_dir, token, **terms)  # type: ignore[arg-type]
-        self._joining = token
         node = self._identity.node
         self._end_with(lambda: identities.join(self._data_dir, token, node=node, **terms))  # type: ignore[arg-type]
+        self._joining = token
 
     async def leave(self) -> None:
-        if len(self._state.members) <= 1:
+        if not self._state.members.keys() - {self._identity.node}:
             raise Refused("this node is alone in its cluster: there is nobody to leave")
         await self._proposer.propose(
             RemoveNode(name=self._identity.node), command_id=f"leave-{self._identity.member}"
@@ -153,20 +153,24 @@ class Control:
     async def recover(self) -> None:
         if self._elector.failure:
             raise Refused(f"this node has no log to recover from: {self._elector.failure}")
-        if self._proposer.leads:
-            raise Refused("the cluster has a leader, this node: there is nothing to recover from")
+        if leader := self._proposer.leader:
+            raise Refused(f"the cluster has a leader, {leader}: there is nothing to recover from")
+        brokers = self._brokers()
+        self._end_with(lambda: identities.recover(self._data_dir, brokers=brokers))
         self._identity = replace(self._identity, epoch=self._identity.epoch + 1)
-        self._end_with(lambda: identities.recover(self._data_dir))
 
     async def remove(self, name: str, *, command_id: str) -> None:
         outcome = await self._proposer.propose(RemoveNode(name=name), command_id=command_id)
         if isinstance(outcome, Missing):
             raise NotFound(outcome.reason)
+        if isinstance(outcome, Rejected):
+            raise Refused(outcome.reason)
 
     def _end_with(self, between: Callable[[], object]) -> None:
-        if self.next_life is None:
-            self.next_life = between
-            asyncio.get_running_loop().call_later(ANSWER_S, self._stop)
+        if self.next_life is not None:
+            raise Unavailable("this node begins anew at this very moment: ask again")
+        self.next_life = between
+        asyncio.get_running_loop().call_later(ANSWER_S, self._stop)
 
     def _standing(self, known: Member | None) -> views.Standing:
         if self._left:

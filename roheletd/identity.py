@@ -44,8 +44,8 @@ class Identity(Struct, frozen=True, kw_only=True):
     `founded`: this node made the cluster, and makes its log if that is not there. `joined`: the
     log of this node was seen to have `member` in it; from then on a missing log is a lost one.
     `previous` is who this node was in the same cluster before it lost or gave up its log.
-    `brokers` and `expires_at_s` are those of the token. `shared`: other nodes may join. `boot`
-    grows with each start, and never falls.
+    `brokers` and `expires_at_s` are those of the token; after a recovery, `brokers` are those of
+    the epoch before. `shared`: other nodes may join. `boot` grows with each start, and never falls.
     """
 
     cluster: Name
@@ -195,10 +195,13 @@ def share(data_dir: Path) -> Identity:
     return _save(data_dir, replace(_must_know(data_dir), shared=True))
 
 
-def recover(data_dir: Path) -> Identity:
-    """The next epoch, which begins with this node; those of the one before are not heard."""
+def recover(data_dir: Path, *, brokers: tuple[str, ...] = ()) -> Identity:
+    """The next epoch, which begins with this node; those of the one before are not heard.
+
+    `brokers` are where those may be met, to be told.
+    """
     known = _must_know(data_dir)
-    return _save(data_dir, replace(known, epoch=known.epoch + 1))
+    return _save(data_dir, replace(known, epoch=known.epoch + 1, brokers=brokers or known.brokers))
 
 
 def leave(data_dir: Path) -> None:

@@ -85,6 +85,7 @@ class Parts:
         self._state = ClusterState()
         self._informed = False
         self._stopped: frozenset[str] = frozenset()
+        self._settled_at_s = 0.0
         self.soft = SoftState(
             broker=BrokerLink(mode=found.broker.mode), engine=EngineLink(kind=found.engine.kind)
         )
@@ -158,7 +159,9 @@ class Parts:
         if self.found.broker.mode == "external" or not self._me.shared:
             return urls
         voters = self._state.brokers(self.elector.core.configuration.voters)
-        known = readable(voters) or self._me.brokers
+        known = readable(voters)
+        if len(known) < 2:  # noqa: PLR2004 - who is alone may meet the others where they were
+            known = tuple(dict.fromkeys((*known, *self._me.brokers)))
         # Our own is there when no cable is.
         return tuple(urls[0] if url == own else url for url in known) or urls
 
@@ -401,7 +404,7 @@ class Parts:
         A member goes by its own log, also with no network at all; a node that joins, by nothing
         until it has all that the leader had: half of a log would stop what the rest of it wants.
         """
-        core = self.elector.core
+        core, now_s = self.elector.core, self._clock.now_s()
         level = self._state.applied_index >= core.commit
         in_step = level and core.is_current and (core.role != "leader" or self.elector.leads)
         self._informed |= bool(self._state.applied_index) and in_step
@@ -410,11 +413,14 @@ class Parts:
         stopping, for_s = isolation(
             self._state,
             self._me.node,
-            isolated_for_s=core.silent_s(self._clock.now_s()),
+            isolated_for_s=core.silent_s(now_s),
             lost_after_s=self._limits.lost_after_s,
         )
-        # What was stopped while nobody was heard may have been placed elsewhere meanwhile.
-        self._stopped = stopping if in_step else self._stopped | stopping
+        # What was stopped while nobody was heard may have been placed elsewhere meanwhile. What is
+        # heard first may be old: kernels keep what they could not deliver, and do so after a cut.
+        if stopping or not in_step:
+            self._settled_at_s = now_s + 2 * self._timing.heartbeat_s
+        self._stopped = stopping if now_s >= self._settled_at_s else self._stopped | stopping
         if self._stopped != stopping:
             for_s = min(for_s, CATCH_UP_S)
         wanted = specifications(

@@ -200,7 +200,8 @@ def _access(
     broker = config.broker
     topics = Topics(identity.cluster)
     return Access(
-        client_id=f"roheletd-{identity.cluster}-{identity.node}",
+        # Not the name: a machine whose name is taken asks to be let in, and must end nobody's link.
+        client_id=f"roheletd-{identity.cluster}-{identity.member}",
         # Who runs no broker is let in by those of the other nodes all the same.
         username=broker.username if theirs else BROKER_USER,
         password=_password(broker.password_file) if theirs else keys.broker_password,

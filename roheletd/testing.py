@@ -198,6 +198,7 @@ class Published(Struct, frozen=True, kw_only=True):
     payload: bytes
     qos: int
     retain: bool
+    once: bool = False
 
 
 class MemoryLink:
@@ -214,10 +215,12 @@ class MemoryLink:
         *,
         qos: int = 0,
         retain: bool = False,
-        once: bool = False,  # noqa: ARG002 - there is one link only
+        once: bool = False,
     ) -> bool:
         if not self.full:
-            self.published.append(Published(topic=topic, payload=payload, qos=qos, retain=retain))
+            self.published.append(
+                Published(topic=topic, payload=payload, qos=qos, retain=retain, once=once)
+            )
         return not self.full
 
     def on(self, topic: str) -> list[bytes]:

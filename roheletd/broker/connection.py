@@ -19,6 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from roheletd.broker.channel import Channel
+from roheletd.broker.packet import published, publishing
 from roheletd.messages import PAYLOAD_BYTES_MAX
 
 CLOSE_TIMEOUT_S = 0.8
@@ -34,6 +35,7 @@ TAKEN_OVER = 142
 _KEEPALIVE = 141
 NO_ANSWER = -1  # no code of MQTT: the broker says nothing at all
 _DISCONNECT = b"\xe0\x00"
+_QOS_BITS = 0x06
 # What paho 2.1 and 2.2 raise on bytes that are not MQTT.
 _NOT_MQTT = (MQTTException, struct.error, ValueError, IndexError, KeyError)
 
@@ -76,17 +78,37 @@ def no_answer(timeout_s: float) -> Loss:
 
 
 class _OnChannel(Client):
-    """paho on a connection that is there already. It has no public way to be given one."""
+    """paho on a connection that is there already. It has no public way to be given one.
 
-    def __init__(self, channel: Channel, client_id: str, version: Version) -> None:
+    Messages that are to be answered are left to it; it takes long for each, so others are not.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        client_id: str,
+        version: Version,
+        *,
+        on_published: Callable[[str, bytes], None],
+    ) -> None:
         number = MQTTProtocolVersion.MQTTv5 if version == "5.0" else MQTTProtocolVersion.MQTTv311
         super().__init__(
             CallbackAPIVersion.VERSION2, client_id, protocol=number, reconnect_on_failure=False
         )
         self._channel = channel
+        self._with_properties = version == "5.0"
+        self._on_published = on_published
 
     def _create_socket(self) -> Channel:
         return self._channel
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        if self._in_packet["command"] & _QOS_BITS:
+            return super()._handle_publish()
+        packet = bytes(self._in_packet["packet"])
+        with suppress(UnicodeDecodeError):  # a topic that is not UTF-8 is none of ours
+            self._on_published(*published(packet, with_properties=self._with_properties))
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
 class Connection:
@@ -125,7 +147,12 @@ class Connection:
 
     def _make_client(self, version: Version, will: tuple[str, bytes] | None) -> _OnChannel:
         access = self._access
-        client = _OnChannel(self._channel, access.client_id, version)
+        client = _OnChannel(
+            self._channel,
+            access.client_id,
+            version,
+            on_published=lambda topic, payload: self._arrived.append((topic, payload)),
+        )
         client.username_pw_set(access.username, access.password)
         client.max_queued_messages_set(OUTGOING_MESSAGES_MAX)
         client.on_connect = self._note_connect
@@ -150,11 +177,16 @@ class Connection:
         waiting = self._channel.unsent_bytes + sum(self._unacknowledged.values())
         if waiting and waiting + len(payload) > OUTGOING_BYTES_MAX:
             return False
+        if qos == 0:
+            with_properties = self._version == "5.0"
+            self._channel.send(
+                publishing(topic, payload, retain=retain, with_properties=with_properties)
+            )
+            return True
         info = self._client.publish(topic, payload, qos, retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
-        if qos:
-            self._unacknowledged[info.mid] = len(payload)
+        self._unacknowledged[info.mid] = len(payload)
         return True
 
     def hear(self, patterns: tuple[str, ...]) -> None:

@@ -109,4 +109,7 @@ def encode(proposal: Proposal) -> bytes:
 
 def decode(data: bytes) -> Proposal:
     """Raises `msgspec.MsgspecError` for an entry that this version does not know."""
-    return _decoder.decode(data)
+    try:
+        return _decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:  # which msgspec lets pass as they are
+        raise msgspec.DecodeError(str(error)) from None

@@ -47,4 +47,7 @@ def encode(speech: Struct) -> bytes:
 
 def decode(data: bytes) -> Speech:
     """Raises `msgspec.MsgspecError` for what this version does not know."""
-    return _decoder.decode(data)
+    try:
+        return _decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:  # which msgspec lets pass as they are
+        raise msgspec.DecodeError(str(error)) from None

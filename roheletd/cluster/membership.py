@@ -17,7 +17,8 @@ from msgspec import Struct
 Liveness = Literal["alive", "suspect", "lost", "never seen"]
 
 
-STALL_S = 2.5
+STALL = 1.25
+"""Of the time that makes a node suspect: who did not look for longer than that stood still."""
 
 
 class Thresholds(Struct, frozen=True, kw_only=True):
@@ -57,8 +58,8 @@ class Membership:
         self._listening_s = now_s
 
     def look(self, now_s: float) -> None:
-        """To be called each second or two: a gap means that this process itself stood still."""
-        if now_s - self._looked_s > STALL_S:
+        """To be called each interval of a report: a gap means that this process stood still."""
+        if now_s - self._looked_s > STALL * self._limits.suspect_after_s:
             self.listen_anew(now_s)
         self._looked_s = now_s
 

@@ -350,4 +350,7 @@ def encode(state: SavedState) -> bytes:
 
 def decode(data: bytes) -> SavedState:
     """Raises `msgspec.MsgspecError` where the bytes are no state of this version."""
-    return _decoder.decode(data)
+    try:
+        return _decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:  # which msgspec lets pass as they are
+        raise msgspec.DecodeError(str(error)) from None

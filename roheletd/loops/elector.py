@@ -85,9 +85,9 @@ class Elector:
         """An authentic message of another node."""
         self._do(lambda now_s: self.core.step(message, now_s))
 
-    def propose(self, data: bytes) -> None:
-        """Put `data` into the log, if this node leads by then; otherwise nothing happens."""
-        self._do(lambda now_s: self.core.propose(data, now_s))
+    def propose(self, data: bytes, entered: Callable[[int], None]) -> None:
+        """Put `data` into the log and tell its index, if this node leads and takes it by then."""
+        self._do(lambda now_s: entered(self.core.propose(data, now_s)))
 
     def change(self, configuration: Configuration) -> None:
         """Propose who takes part; what is refused now is decided anew later."""

@@ -28,7 +28,8 @@ class Patience(Struct, frozen=True, kw_only=True):
 class Pending:
     """One command: `outcome` where somebody here waits, `askers` the nodes that asked for it.
 
-    `offered_in`: the terms whose leader, be it this node, may have put it into a log.
+    `offered_in`: the terms whose leader, be it this node, may have put it into a log;
+    `entered_term`: the last one in which this node has done so.
     """
 
     def __init__(self, proposal: Proposal, data: bytes) -> None:
@@ -37,6 +38,7 @@ class Pending:
         self.outcome: asyncio.Future[Outcome] | None = None
         self.askers: dict[str, None] = {}
         self.offered_in: set[int] = set()
+        self.entered_term = 0
         self._offered_at_s = -math.inf
         self.answer: Answer | None = None
         self.answered_at_s = math.inf
@@ -58,6 +60,9 @@ class Pending:
     def offered(self, term: int, now_s: float) -> None:
         self.offered_in.add(term)
         self._offered_at_s = now_s
+
+    def entered(self, term: int) -> None:
+        self.entered_term = term
 
     def answered(self, applied_index: int, now_s: float) -> Outcome | None:
         """The leader's answer, once this node has applied as much; it is not waited for for long.

@@ -95,7 +95,7 @@ class Proposer:
         """To the log, where this node leads; else to the node that does, if one is known."""
         core, leader, now_s = self._elector.core, self._elector.leader, self._clock.now_s()
         if core.role == "leader":
-            if self.leads and core.term not in pending.offered_in:
+            if self.leads and pending.entered_term != core.term:
                 self._enter_log(pending)
         elif leader and pending.is_due(core.term, now_s) and (boot := self._boot_of(leader)):
             pending.offered(core.term, now_s)
@@ -153,8 +153,10 @@ class Proposer:
         if (known := self._state.foresee(pending.proposal)) is not None:
             self._settle(pending, known)
             return
-        pending.offered(self._elector.core.term, self._clock.now_s())
-        self._elector.propose(pending.data)
+        core, now_s = self._elector.core, self._clock.now_s()
+        if pending.is_due(core.term, now_s):  # again, if it was refused because of a hand-over
+            pending.offered(core.term, now_s)
+            self._elector.propose(pending.data, lambda _index: pending.entered(core.term))
 
     def _on_outcome(self, proposal: Proposal, outcome: Outcome) -> None:
         if (pending := self.pending.get(proposal.id)) is not None:

@@ -93,7 +93,7 @@ class Receiver:
         if isinstance(found, frames.Dropped):
             self.on_dropped(found)
             return
-        if node_of(found.sender) == self._node:
+        if found.sender == self._elector.core.me:  # a namesake that asks to join has another id
             return
         self._on_peer(link)
         if isinstance(found, frames.Duplicate):

@@ -103,8 +103,9 @@ class Cluster:
             seen["membership"] == "joined"
             and not seen["failure"]
             and len(seen["members"]) == len(self.hosts)
-            and all(member["liveness"] == "alive" for member in seen["members"])
             and linked >= (links if votes else 1)
+            # Who does not vote hears the leader alone.
+            and (not votes or all(it["liveness"] == "alive" for it in seen["members"]))
         )
 
     def _views(self, among: Collection[Host] | None = None) -> dict[str, dict[str, Any]]:

@@ -45,16 +45,16 @@ class Storm:
         self.cluster.site.until(lambda: self.writer.acknowledged >= enough)
         self.writer.through(*self.cluster.hosts)
 
-    def over(self, *, stops_by_itself: bool = True) -> dict[str, Any]:
+    def over(self, *, stops_by_itself: bool = True, back_s: float = RETURN_S) -> dict[str, Any]:
         """All is healed: wait until it is well, and look at what was written and what ran twice."""
         healed_s = time.monotonic()
         self.written()
         self.writer.stop()
-        state = self.cluster.recovered(voters=self._voters)
+        state = self.cluster.recovered(voters=self._voters, within_s=60 + back_s)
         self.copies.stop()
         self.writer.check(state["services"])
         self.writer.check_once(self.cluster.hosts[0])
-        assert self.copies.last_s() < healed_s + RETURN_S, self.told()
+        assert self.copies.last_s() < healed_s + back_s, self.told()
         if stops_by_itself:
             assert self.copies.longest_s("stop") < APART_S + BUSY_S, self.told()
         return state

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from roheletd.frames import Framer, Identity
+from roheletd.keys import BROKER_USER
 from tests.chaos.client import add
 from tests.chaos.cluster import Cluster, cluster_of, service, view
 from tests.testbed.hosts import BROKER_PORT, Host
@@ -24,7 +25,7 @@ def cluster() -> Iterator[Cluster]:
 def wire(host: Host, program: str, topic: str, *more: str) -> list[str]:
     """A command line at a host, to its own broker, with the password that is in its data."""
     password = (host.daemon.data_dir / "broker.password").read_text().strip()
-    to = ("-h", "127.0.0.1", "-p", str(BROKER_PORT), "-u", "roheletd", "-P", password)
+    to = ("-h", "127.0.0.1", "-p", str(BROKER_PORT), "-u", BROKER_USER, "-P", password)
     return [*host.prefix, program, *to, "-t", f"rohe/{host.daemon.cluster}/{topic}", *more]
 
 
@@ -98,8 +99,8 @@ def test_a_node_of_another_protocol_is_refused_with_both_versions_named(cluster:
     frame = bytearray(captured(cluster.led(), "log"))
     frame[0] = 2
     expect_dropped(cluster, bytes(frame), "other protocol")
-    shown = " ".join(cluster.hosts[0].daemon.cli("cluster", "status").stdout.split())
-    assert "protocol 2, where this version speaks 1" in shown
+    told = [warning for host in cluster.hosts for warning in host.daemon.get("/status")["warnings"]]
+    assert any("protocol 2, where this version speaks 1" in warning for warning in told), told
 
 
 def forged(cluster: Cluster, *, key: bytes, boot: int = 1_000_000) -> bytes:

@@ -118,7 +118,9 @@ def test_a_removed_node_is_told_when_it_comes_back_and_stops_what_it_ran(site: C
     leader = site.led()
     host = site.others(leader)[0]
     assert placed_on(leader, host)
+    refused(leader.daemon.cli("cluster", "remove", host.name), "alive", "cluster leave")
     host.kill()
+    site.site.until(lambda: liveness(leader, host) != "alive")
     done = leader.daemon.cli("cluster", "remove", host.name)
     assert done.returncode == 0, done.stderr
     others = site.others(host)
@@ -133,6 +135,11 @@ def test_a_removed_node_is_told_when_it_comes_back_and_stops_what_it_ran(site: C
     done = host.daemon.cli("cluster", "join", "--force", site.token(leader))
     assert done.returncode == 0, done.stderr
     site.recovered(voters=3)
+
+
+def liveness(asked: Host, host: Host) -> str:
+    members = asked.daemon.get("/api/v1/cluster")["members"]
+    return next(str(it["liveness"]) for it in members if it["name"] == host.name)
 
 
 def test_a_survivor_begins_a_new_epoch_and_the_others_are_told(site: Cluster) -> None:

@@ -112,3 +112,23 @@ def test_a_slower_beat_allows_more_silence() -> None:
     membership.heard("pi", 0.0)
     assert membership.liveness("pi", 19.0) == "alive"
     assert membership.liveness("pi", 30.0) == "lost"
+
+
+def test_who_does_not_look_for_long_stood_still_and_calls_nobody_lost_for_that() -> None:
+    membership = judge()
+    membership.heard("pi", 0.0)
+    for at_s in (1.0, 2.0, 3.0):
+        membership.look(at_s)
+    assert membership.liveness("pi", 3.0) == "lost"
+    membership.heard("pi", 3.0)
+    membership.look(3603.0)
+    assert membership.liveness("pi", 3603.0) == "suspect"
+    assert membership.liveness("pi", 3606.0) == "lost"
+
+
+def test_a_slower_beat_looks_less_often_and_finds_the_lost_all_the_same() -> None:
+    membership = Membership(me="me", limits=thresholds(4.0))
+    membership.heard("pi", 0.0)
+    for at_s in (4.0, 8.0, 12.0):
+        membership.look(at_s)
+    assert membership.liveness("pi", 12.0) == "lost"

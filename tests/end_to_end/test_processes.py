@@ -242,7 +242,7 @@ def test_a_damaged_log_ends_the_part_of_the_node_in_the_cluster_and_no_instance(
     assert "its instances keep running" in failure
     assert "roheletd cluster join --force TOKEN" in failure
     assert any(failure in warning for warning in node.get("/status")["warnings"])
-    with pytest.raises(RuntimeError, match="503.*takes no commands until it is restarted"):
+    with pytest.raises(RuntimeError, match=r"503.*takes no commands until it is restarted"):
         submit(node, sleeper(name="more"))
     seen_s = measured_s(node)
     node.until(lambda: measured_s(node) > seen_s + 2)

@@ -94,8 +94,10 @@ class Mate:
         saved: Saved,
         boot: int = 1,
         identity: Identity | None = None,
+        end: str = "",
     ) -> None:
         self.name = name
+        self._end = end or name
         self.boot = boot
         self.store = store
         self.clock = crew.clock
@@ -121,10 +123,10 @@ class Mate:
             leads=lambda: self.proposer.leads,
         )
         self.admissions = 0
-        self.broker = ""
+        self.member = Member(name=name, id=self.identity.member)
         self.registrar = Registrar(
             identity=self.identity,
-            member=lambda: Member(name=name, id=self.identity.member, broker=self.broker),
+            member=lambda: self.member,
             proposer=self.proposer,
             state=self.state,
             soft=self.soft,
@@ -217,7 +219,7 @@ class Mate:
 
     def start(self) -> None:
         patterns = (TOPICS.log, TOPICS.raft(self.name), TOPICS.snapshot(self.name))
-        port = self._net.link(self.name, (*patterns, TOPICS.all_status), self.receiver.receive)
+        port = self._net.link(self._end, (*patterns, TOPICS.all_status), self.receiver.receive)
         self.sender.linked(port)
         self._tasks = [asyncio.create_task(self.elector.run(), name=f"elector {self.name}")]
 
@@ -226,7 +228,7 @@ class Mate:
 
     async def stop(self) -> None:
         """As if it were killed: nothing is said to anybody."""
-        self._net.unlink(self.name)
+        self._net.unlink(self._end)
         self.sender.linked(None)
         for task in self._tasks:
             task.cancel()
@@ -258,7 +260,7 @@ class Crew:
         self.clock = clock or self.wall
         self.net = MemoryNet(Random(seed))
         self.mates: dict[str, Mate] = {}
-        self._saved = a_cluster_of(*names)
+        self._saved = a_cluster_of(*names) if names else Saved()
         self.names = names
 
     def __getitem__(self, name: str) -> Mate:
@@ -281,9 +283,11 @@ class Crew:
         for mate in self.all:
             await mate.stop()
 
-    async def enter(self, name: str, store: Store, **more: Any) -> Mate:
-        """`name` starts with what is in `store`."""
-        self.mates[name] = mate = Mate(self, name, store=store, saved=await store.load(), **more)
+    async def enter(self, name: str, store: Store, *, key: str = "", **more: Any) -> Mate:
+        """`name` starts with what is in `store`. `key` tells it from a namesake."""
+        end = key or name
+        mate = Mate(self, name, end=end, store=store, saved=await store.load(), **more)
+        self.mates[end] = mate
         mate.start()
         return mate
 
@@ -310,10 +314,8 @@ class Crew:
 
     async def followers(self) -> list[Mate]:
         """All others, once they know who leads and can speak to it."""
-        leader = await self.leader()
-        others = [mate for mate in self.all if mate is not leader]
-        await self.until(lambda: all(self._knows(mate, leader) for mate in others))
-        return others
+        await self.until(self._all_know_the_leader)
+        return [mate for mate in self.all if not mate.proposer.leads]
 
     async def level(self) -> None:
         """Once all have applied the same."""
@@ -327,6 +329,12 @@ class Crew:
     def _leaders(self, other_than: str) -> list[Mate]:
         mates = self.mates.values()
         return [mate for mate in mates if mate.proposer.leads and mate.name != other_than]
+
+    def _all_know_the_leader(self) -> bool:
+        leaders = self._leaders("")
+        if len(leaders) != 1:
+            return False
+        return all(mate is leaders[0] or self._knows(mate, leaders[0]) for mate in self.all)
 
     def _knows(self, mate: Mate, leader: Mate) -> bool:
         known = mate.receiver.boots.get(leader.identity.member) == leader.boot

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec
 
-from roheletd.daemon import Loop
+from roheletd.parts import Loop
 from roheletd.testing import VirtualTimeLoop
 
 P = ParamSpec("P")

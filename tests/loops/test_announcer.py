@@ -196,6 +196,42 @@ async def test_telemetry_is_sealed_and_events_and_replies_go_as_they_are() -> No
 
 
 @in_virtual_time
+async def test_what_is_said_again_soon_goes_to_one_broker_and_all_else_to_each() -> None:
+    stage = Stage()
+    event = Event(seq=1, at_s=0.0, node="pi", kind="placed", subject="web.1")
+    async with running(stage.announcer):
+        stage.announcer.linked(stage.link)
+        await settled()
+        stage.announcer.telemetry(REPORT)
+        stage.announcer.event(event)
+        stage.announcer.say("reply", b"{}")
+        stage.announcer.beat()
+    once = {message.topic for message in stage.link.published if message.once}
+    assert once == {TOPICS.telemetry("pi"), TOPICS.event}
+
+
+@in_virtual_time
+async def test_a_beat_is_a_sign_of_life_and_not_retained() -> None:
+    stage = Stage()
+    stage.announcer.beat()
+    stage.announcer.linked(stage.link)
+    stage.announcer.beat()
+    (beat,) = stage.link.published
+    assert (beat.topic, beat.qos, beat.retain) == (STATUS, 0, False)
+    assert opened(STATUS, beat.payload).read(NodeStatus).state == "online"
+
+
+@in_virtual_time
+async def test_a_node_without_a_log_says_so_with_each_status() -> None:
+    stage = Stage()
+    stage.log.failure = "the log is lost"
+    async with running(stage.announcer):
+        stage.announcer.linked(stage.link)
+        await settled()
+    assert said(stage.link.retained[STATUS])["failure"] == "the log is lost"
+
+
+@in_virtual_time
 async def test_the_will_says_offline_also_after_thousands_of_reports() -> None:
     stage = Stage()
     topic, will = stage.announcer.will()

@@ -244,7 +244,8 @@ async def test_what_a_later_version_wrote_is_not_guessed_at_and_stops_this_node_
         leader = await crew.leader()
         await leader.propose(add("web"), "1")
         await crew.level()
-        leader.elector.propose(b"\x82\xa2id\xa11\xa7command\x81\xa7command\xa4soar")
+        later = b"\x82\xa2id\xa11\xa7command\x81\xa7command\xa4soar"
+        leader.elector.propose(later, lambda _index: None)
         await crew.until(lambda: all(mate.elector.failure for mate in crew.mates.values()))
         index = leader.state.applied_index + 1
         for mate in crew.mates.values():

@@ -6,14 +6,14 @@ from random import Random
 import pytest
 
 from roheletd.allocation.snapshot import Profile
-from roheletd.cluster.commands import AddServices, RemoveService
+from roheletd.cluster.commands import AddServices, Place, RemoveService
 from roheletd.cluster.events import Event, Events
 from roheletd.cluster.membership import Membership, thresholds
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.loops.leader import RETRY_WAITING_S, Leader
-from roheletd.model import Service
+from roheletd.model import Placement, Service
 from roheletd.telemetry import MemoryUse, Telemetry
-from roheletd.testing import LoopClock, MemoryLog
+from roheletd.testing import LoopClock, MemoryLog, VirtualTimeLoop
 from tests.builders import Driver, a_node, a_service, with_services
 from tests.loops.stage import in_virtual_time, running, settled
 
@@ -21,25 +21,42 @@ from tests.loops.stage import in_virtual_time, running, settled
 class Stage:
     """A leader `pi` of 4 cores and 4096 MiB, alone in its cluster."""
 
-    def __init__(self, *services: Service) -> None:
+    def __init__(self, *services: Service, others: tuple[str, ...] = ()) -> None:
         self.clock = LoopClock()
-        self.driver: Driver = with_services(*services, nodes=(a_node(),))
+        nodes = (a_node(), *(a_node(name) for name in others))
+        self.driver: Driver = with_services(*services, nodes=nodes)
         self.state = self.driver.state
         self.log = MemoryLog(self.state, leader="pi")
         self.events = Events(node="pi", wall_s=self.clock.wall_s)
         self.soft = SoftState(
             broker=BrokerLink(mode="managed"), engine=EngineLink(kind="docker", reachable=True)
         )
+        self.membership = Membership(me="pi", limits=thresholds(1.0))
+        self.membership.expect(self.state.expected, 0.0)
+        self.silent: set[str] = set()
+        self._others = others
         self.leader = Leader(
             log=self.log,
             profile=Profile(),
             state=self.state,
             soft=self.soft,
-            membership=Membership(me="pi", limits=thresholds(1.0)),
+            membership=self.membership,
             events=self.events,
             clock=self.clock,
             rng=Random(1),
         )
+
+    async def pass_s(self, seconds: float) -> None:
+        """Time in which all nodes that are not silent are heard each second."""
+        until_s = self.clock.now_s() + seconds
+        while self.clock.now_s() < until_s - 1e-6:
+            for node in sorted(set(self._others) - self.silent):
+                self.membership.heard(node, self.clock.now_s())
+            self.membership.look(self.clock.now_s())  # as the reporter does with each beat
+            await asyncio.sleep(min(1.0, until_s - self.clock.now_s()))
+
+    def homes(self) -> dict[str, str]:
+        return {name: at.node for name, at in sorted(self.state.placements.items())}
 
     def define(self, *services: Service) -> None:
         self.driver.apply(AddServices(services=services))
@@ -191,3 +208,149 @@ async def test_a_log_that_takes_nothing_is_logged_once_and_outlived(
         stage.log.failure = ""
         await stage.measure_each_second(100, 6)
         assert list(stage.state.placements) == ["web.1"]
+
+
+async def spread(stage: Stage, *services: Service) -> dict[str, str]:
+    """The services placed, at least one instance of them on `nano`."""
+    await stage.pass_s(3)
+    stage.define(*services)
+    await stage.pass_s(1)
+    homes = stage.homes()
+    assert "nano" in homes.values(), homes
+    return homes
+
+
+@in_virtual_time
+async def test_what_was_on_a_lost_node_is_placed_elsewhere_after_its_services_patience() -> None:
+    stage = Stage(others=("nano", "xavier"))
+    async with running(stage.leader):
+        hasty = a_service("hasty", replicas=3, reschedule_after_s=0.0)
+        slow = a_service("slow", replicas=3, reschedule_after_s=60.0)
+        homes = await spread(stage, hasty, slow)
+        moving = {name for name, node in homes.items() if node == "nano"}
+        assert {name.partition(".")[0] for name in moving} == {"hasty", "slow"}
+        stage.silent = {"nano"}
+        await stage.pass_s(1.9)
+        assert stage.homes() == homes, "silent, and not lost yet"
+        await stage.pass_s(1)
+        stage.state.check()
+        assert ("node lost", "nano") in stage.kinds()
+        here = {name for name, node in stage.homes().items() if node == "nano"}
+        assert here == {name for name in moving if name.startswith("slow")}
+        await stage.pass_s(58)
+        assert {name for name, node in stage.homes().items() if node == "nano"} == here
+        await stage.pass_s(2.5)
+        assert "nano" not in stage.homes().values()
+        assert len(stage.homes()) == 6
+
+
+@in_virtual_time
+async def test_a_node_that_is_back_in_time_keeps_what_it_had() -> None:
+    stage = Stage(others=("nano",))
+    async with running(stage.leader):
+        homes = await spread(stage, a_service(replicas=2, reschedule_after_s=5.0))
+        index = stage.state.applied_index
+        stage.silent = {"nano"}
+        await stage.pass_s(6)
+        stage.silent = set()
+        await stage.pass_s(60)
+        assert stage.homes() == homes
+        assert stage.state.applied_index == index, "a blip is no entry"
+        told = [kind for kind, subject in stage.kinds() if subject == "nano"]
+        assert told == ["node lost", "node back"]
+
+
+@in_virtual_time
+async def test_what_a_lost_node_said_of_itself_is_forgotten() -> None:
+    stage = Stage(others=("nano",))
+    async with running(stage.leader):
+        await spread(stage, a_service(replicas=2))
+        stage.soft.telemetry["nano"] = Telemetry(node="nano", at_s=0.0, interval_s=1.0)
+        stage.silent = {"nano"}
+        await stage.pass_s(4)
+        assert stage.soft.telemetry == {}
+
+
+@in_virtual_time
+async def test_a_node_that_was_never_heard_by_this_leader_is_lost_as_any_other() -> None:
+    """Its last word was for the leader before."""
+    stage = Stage(others=("nano",))
+    stage.driver.apply(AddServices(services=(a_service(reschedule_after_s=5.0),)))
+    revision = stage.state.services["web"].revision
+    at = Placement(instance="web.1", service="web", node="nano", revision=revision)
+    stage.driver.apply(Place(placements=(at,)))
+    stage.silent = {"nano"}
+    async with running(stage.leader):
+        await stage.pass_s(7.5)
+        assert stage.homes() == {"web.1": "nano"}
+        await stage.pass_s(1)
+        assert stage.homes() == {"web.1": "pi"}
+
+
+@in_virtual_time
+async def test_a_leader_that_stood_still_calls_nobody_lost_for_that() -> None:
+    stage = Stage(others=("nano", "xavier"))
+    async with running(stage.leader):
+        homes = await spread(stage, a_service(replicas=3, reschedule_after_s=0.0))
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        loop.stall(3600)
+        await settled()
+        await stage.pass_s(60)
+        assert stage.homes() == homes
+        assert "node lost" not in [kind for kind, _ in stage.kinds()]
+
+
+@in_virtual_time
+async def test_after_it_stood_still_who_is_silent_all_the_same_is_lost_in_time() -> None:
+    stage = Stage(others=("nano", "xavier"))
+    async with running(stage.leader):
+        await spread(stage, a_service(replicas=3, reschedule_after_s=0.0))
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        stage.silent = {"nano"}
+        loop.stall(3600)
+        await stage.pass_s(4)
+        assert "nano" not in stage.homes().values()
+        assert "xavier" in stage.homes().values()
+
+
+@in_virtual_time
+async def test_only_who_leads_acts_and_the_next_leader_makes_up_for_it() -> None:
+    stage = Stage(others=("nano",))
+    stage.log.leads = False
+    async with running(stage.leader):
+        await stage.pass_s(3)
+        stage.define(a_service(replicas=2, reschedule_after_s=0.0))
+        stage.others_use(100)
+        stage.silent = {"nano"}
+        await stage.pass_s(60)
+        assert stage.homes() == {}
+        assert stage.told() == []
+        stage.log.leads = True
+        stage.leader.wake()
+        await settled()
+        assert set(stage.homes().values()) == {"pi"}
+
+
+@in_virtual_time
+async def test_who_leads_no_more_forgets_what_waits() -> None:
+    stage = Stage()
+    async with running(stage.leader):
+        stage.define(a_service(memory_mib=5000))
+        await settled()
+        assert "web" in stage.soft.waiting
+        stage.log.leads = False
+        stage.leader.wake()
+        await settled()
+        assert stage.soft.waiting == {}
+
+
+@in_virtual_time
+async def test_while_all_are_alive_and_nothing_happens_it_does_not_pass() -> None:
+    stage = Stage(others=("nano",))
+    async with running(stage.leader):
+        await spread(stage, a_service(replicas=2))
+        passed_s = stage.leader._last_pass_s
+        await stage.pass_s(600)
+        assert stage.leader._last_pass_s == passed_s

@@ -228,6 +228,20 @@ async def test_a_refusal_is_no_answer_where_an_earlier_leader_may_have_taken_the
 
 
 @in_virtual_time
+async def test_what_comes_while_a_hand_over_fails_is_taken_after_it() -> None:
+    async with crew_of("a", "b", "c") as crew:
+        leader, (heir, other) = await crew.leader(), await crew.followers()
+        await crew.kill(heir.name)
+        leader.elector.hand_over(heir.core.me)
+        await settled()
+        outcomes = await asyncio.gather(
+            leader.propose(add("web"), "1"), other.propose(add("api"), "2")
+        )
+        assert list(outcomes) == [ADDED, Applied(changed={"api": "added"})]
+        assert leader.proposer.leads, "nobody else could"
+
+
+@in_virtual_time
 async def test_many_commands_on_a_follower_are_each_said_once() -> None:
     async with crew_of("a", "b", "c") as crew:
         leader, (follower, _) = await crew.leader(), await crew.followers()

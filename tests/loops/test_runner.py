@@ -1,6 +1,7 @@
 """The runner against an engine in memory: what runs, what is told, and how losses are survived."""
 
 import asyncio
+from collections.abc import Mapping
 from random import Random
 
 from msgspec.structs import replace
@@ -72,7 +73,11 @@ class Stage:
     def define(self, service: Service) -> None:
         self.driver.apply(AddServices(services=(service,)))
 
-    def states(self) -> dict[str, str]:
+    def hear_leader(self) -> None:
+        self.leader_heard_s = self.clock.now_s()
+        self.runner.wake()
+
+    def states(self) -> Mapping[str, str]:
         """By instance, as the engine has it; fails on a second copy."""
         found = {copy.instance: copy.state for copy in self.engine.containers.values()}
         assert len(found) == len(self.engine.containers), "there are duplicates"
@@ -496,3 +501,62 @@ async def test_at_rest_it_asks_nothing() -> None:
         stage.engine.list = counted  # type: ignore[method-assign]
         await asyncio.sleep(3600)
         assert asked == []
+
+
+@in_virtual_time
+async def test_before_it_knows_what_is_wanted_it_acts_on_nothing() -> None:
+    """Half of a log, or none, would have it stop what the rest of it wants."""
+    first = Stage()
+    async with running(first.runner):
+        first.place(1, 2)
+        await settled()
+    stage = Stage()
+    stage.engine.containers = first.engine.containers
+    stage.informed = False
+    stage.place(1)
+    async with running(stage.runner):
+        await asyncio.sleep(3600)
+        assert stage.engine.asked == []
+        assert stage.soft.engine.reachable
+        stage.informed = True
+        stage.runner.wake()
+        await settled()
+        assert stage.engine.asked == ["remove web.2"]
+
+
+@in_virtual_time
+async def test_cut_off_from_its_leader_it_stops_what_is_to_stop_in_time_and_keeps_the_rest() -> (
+    None
+):
+    stage = Stage()
+    stage.define(a_service(on_isolation="stop", reschedule_after_s=5.0))
+    stage.driver.apply(AddServices(services=(a_service("door"),)))
+    revision = stage.driver.state.services["door"].revision
+    door = Placement(instance="door.1", service="door", node="pi", revision=revision)
+    stage.driver.apply(Place(placements=(door,)))
+    async with running(stage.runner):
+        stage.place(1)
+        for _ in range(5):
+            await asyncio.sleep(1)
+            stage.hear_leader()
+        await asyncio.sleep(7.9)
+        assert stage.states() == {"web.1": "running", "door.1": "running"}
+        await asyncio.sleep(0.2)
+        assert stage.states() == {"door.1": "running"}, "nobody had to wake it"
+        await asyncio.sleep(3600)
+        assert stage.states() == {"door.1": "running"}
+        stage.hear_leader()
+        await settled()
+        assert stage.states() == {"web.1": "running", "door.1": "running"}
+
+
+@in_virtual_time
+async def test_a_leader_that_is_heard_again_in_time_stops_nothing() -> None:
+    stage = Stage()
+    stage.define(a_service(on_isolation="stop", reschedule_after_s=5.0))
+    async with running(stage.runner):
+        stage.place(1)
+        for _ in range(10):
+            await asyncio.sleep(7)
+            stage.hear_leader()
+        assert stage.engine.asked == ["run web.1"]
