@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from roheletd.broker import Choice, choose, url_of
 from roheletd.broker.embedded import EmbeddedBroker, amqtt_installed
@@ -24,7 +25,7 @@ from roheletd.collectors.address import own_address
 from roheletd.config import Config, EngineConfig
 from roheletd.engines.choice import Chosen, choose_engine
 from roheletd.errors import InvalidInput, Unavailable
-from roheletd.identity import LOG, Identity, node_name, start
+from roheletd.identity import LOG, Identity, load, node_name, start
 from roheletd.keys import BROKER_USER, Keys, load_keys
 from roheletd.loops.broker_keeper import BrokerKeeper, OwnBroker
 from roheletd.messages import Topics
@@ -75,9 +76,10 @@ async def find(config: Config, data_dir: Path, stack: AsyncExitStack) -> Found:
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing runs yet
     stack.callback(DirectoryLock(data_dir).release)
     node = node_name(config.node.name)
-    identity = start(data_dir, cluster=config.cluster.name, node=node)
+    identity, full = _begin(config, data_dir, node)
     keys = load_keys(data_dir, config.cluster.key_file)
     memory = await _remember(data_dir, identity, stack)
+    memory = replace(memory, failure=full or memory.failure)
     collectors = Collectors()
     collectors.open()
     stack.callback(collectors.close)
@@ -110,6 +112,20 @@ async def find(config: Config, data_dir: Path, stack: AsyncExitStack) -> Found:
     )
 
 
+def _begin(config: Config, data_dir: Path, node: str) -> tuple[Identity, str]:
+    """Who this node is, and why it takes no part where that cannot be written.
+
+    What a member ran before is started from a full disk, too.
+    """
+    try:
+        return start(data_dir, cluster=config.cluster.name, node=node), ""
+    except OSError as error:
+        known = load(data_dir)
+        if known is None:
+            raise
+        return known, f"{data_dir} cannot be written: {error.strerror}; make room and restart"
+
+
 async def _remember(data_dir: Path, identity: Identity, stack: AsyncExitStack) -> Memory:
     """The log as it is to be gone on with: as it was, founded, or recovered by force.
 
@@ -122,13 +138,13 @@ async def _remember(data_dir: Path, identity: Identity, stack: AsyncExitStack) -
         stack.push_async_callback(store.close)
         saved = await store.load()
     except StoreFailed as error:
-        return Memory(store=None, saved=Saved(), failure=f"{error}; {_REJOIN}")
+        return Memory(store=None, saved=Saved(), failure=f"{error}; {_remedy(identity)}")
     if saved == Saved() and identity.joined and identity.shared:
-        failure = f"{path} is empty, and this node was a member before: the log is lost; {_REJOIN}"
-        return Memory(store=None, saved=saved, failure=failure)
+        failure = f"{path} is empty, and this node was a member before: the log is lost"
+        return Memory(store=None, saved=saved, failure=f"{failure}; {_remedy(identity)}")
     try:
         await _adapt(store, saved, identity)
-    except UnknownEntry as error:
+    except (UnknownEntry, StoreFailed) as error:
         return Memory(store=None, saved=saved, failure=str(error))
     return Memory(store=store, saved=await store.load())
 
@@ -142,10 +158,14 @@ async def _adapt(store: Store, saved: Saved, identity: Identity) -> None:
         await store.save(survivor(saved, identity.member))
 
 
-_REJOIN = (
-    "this node takes no part in the cluster, and its instances keep running; to take part again, "
-    "`roheletd cluster join --force TOKEN` with a token of `roheletd cluster token` elsewhere"
-)
+def _remedy(identity: Identity) -> str:
+    if not identity.shared:
+        return "this node is alone: move the file away to begin anew, with nothing in it"
+    return (
+        "this node takes no part in the cluster, and its instances keep running; to take part "
+        "again, `roheletd cluster join --force TOKEN` with a token of `roheletd cluster token` "
+        "elsewhere"
+    )
 
 
 def _state_of(saved: Saved) -> ClusterState:

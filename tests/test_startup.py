@@ -1,5 +1,7 @@
 """What a start makes of its disk: go on, found, recover, or take no part and say why."""
 
+import contextlib
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from roheletd.raft import Configuration, Entry, Kind, Save, Saved, encode_config
 from roheletd.startup import Memory, find
 from roheletd.store import Store
 from tests.builders import a_service
+from tests.testbed.requirements import need
 
 ME, OTHER = "pi.00000000", "nano.00000000"
 CLUSTER_ID = "0123456789abcdef"
@@ -243,3 +246,22 @@ def test_only_who_may_come_to_lead_hears_the_reports_of_all() -> None:
 
 def test_the_address_for_others_is_the_configured_one() -> None:
     assert startup.url_for_others(configuration()) == "mqtt://192.168.1.7:9471"
+
+
+async def test_a_disk_that_is_full_at_the_start_costs_no_more_than_the_part_in_the_log(
+    tmp_path: Path,
+) -> None:
+    need("mount", "umount", root=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(tmp_path)], check=True)
+    try:
+        settings = config.parse({"node": {"name": "pi"}, "engine": {"kind": "none"}})
+        me = startup._begin(settings, tmp_path, "pi")[0]
+        with contextlib.suppress(OSError):
+            (tmp_path / "filler").write_bytes(bytes(1 << 20))
+        known, failure = startup._begin(settings, tmp_path, "pi")
+        assert known == me
+        assert failure.endswith("cannot be written: No space left on device; make room and restart")
+        (tmp_path / "filler").unlink()
+        assert startup._begin(settings, tmp_path, "pi") == (replace(me, boot=me.boot + 1), "")
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -98,7 +98,8 @@ class Cluster:
 
     def _is_well(self, seen: dict[str, Any], links: int) -> bool:
         linked = sum(link["connected"] for link in seen["links"])
-        votes = seen["role"] in ("leader", "follower")
+        parts = {it["name"]: it["role"] for it in seen["members"]}
+        votes = parts.get(seen["node"]) in ("voter", "witness")
         return (
             seen["membership"] == "joined"
             and not seen["failure"]

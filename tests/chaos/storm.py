@@ -45,7 +45,9 @@ class Storm:
         self.cluster.site.until(lambda: self.writer.acknowledged >= enough)
         self.writer.through(*self.cluster.hosts)
 
-    def over(self, *, stops_by_itself: bool = True, back_s: float = RETURN_S) -> dict[str, Any]:
+    def over(
+        self, *, stops_by_itself: bool = True, apart_s: float = APART_S, back_s: float = RETURN_S
+    ) -> dict[str, Any]:
         """All is healed: wait until it is well, and look at what was written and what ran twice."""
         healed_s = time.monotonic()
         self.written()
@@ -56,7 +58,7 @@ class Storm:
         self.writer.check_once(self.cluster.hosts[0])
         assert self.copies.last_s() < healed_s + back_s, self.told()
         if stops_by_itself:
-            assert self.copies.longest_s("stop") < APART_S + BUSY_S, self.told()
+            assert self.copies.longest_s("stop") < apart_s + BUSY_S, self.told()
         return state
 
     def told(self) -> str:

@@ -14,6 +14,8 @@ pytestmark = [pytest.mark.mosquitto, pytest.mark.root, pytest.mark.timeout(150)]
 
 HAND_OVER_S = 1.0
 REPLACE_AFTER_S = 6.0
+DEPOSED_S = 5.0
+"""A leader without a majority is heard by its own side until it gives up (election_max_s, 4 s)."""
 WALK_BACK_S = 80.0
 """Each side has brokers of its own, and looks for those of the other once a minute."""
 
@@ -62,7 +64,7 @@ def test_a_minority_writes_nothing_and_reads_and_a_majority_goes_on(storm: Storm
         cluster.without_majority(host, majority)
     cluster.site.until(lambda: cluster.runs_as_wanted(majority))
     cluster.site.heal()
-    storm.over(back_s=WALK_BACK_S)
+    storm.over(apart_s=DEPOSED_S, back_s=WALK_BACK_S)
 
 
 def test_two_of_five_are_killed_and_the_others_go_on(storm: Storm) -> None:
