@@ -99,10 +99,12 @@ class Control:
 
     def outlook(self) -> str:
         """What the loss of one more node would mean, or who is missing."""
-        now_s = self._clock.now_s()
-        voters = self._elector.core.configuration.voters
+        core, now_s = self._elector.core, self._clock.now_s()
+        voters = core.configuration.voters
+        if (leader := self._proposer.leader) and core.me not in core.configuration.members:
+            return f"those that vote know who is alive, and this node does not: ask on {leader}"
         alive = {it for it in voters if self._membership.liveness(node_of(it), now_s) == "alive"}
-        return outlook(self._elector.core.configuration, alive) if voters else ""
+        return outlook(core.configuration, alive) if voters else ""
 
     async def share(self) -> None:
         if not self._identity.shared and self.next_life is None:

@@ -18,9 +18,8 @@ from roheletd.broker.links import Links
 from roheletd.clock import Clock
 from roheletd.cluster.applier import Applier
 from roheletd.cluster.events import Events
-from roheletd.cluster.instances import Orders, specifications
-from roheletd.cluster.isolation import isolation
 from roheletd.cluster.membership import Membership, thresholds
+from roheletd.cluster.orders import Orders, StandingOrders
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.cluster.voters import Limits
@@ -62,8 +61,6 @@ class Loop(Protocol):
 
 
 SOCKET_NAME = "roheletd.sock"
-CATCH_UP_S = 0.5
-"""How often a node looks whether it knows by now what has happened while it heard nobody."""
 
 
 class Parts:
@@ -83,9 +80,13 @@ class Parts:
         self._sealer = Sealer(found.keys.cluster, me.node, secrets.token_hex(8))
         self._challenge = Challenge(lambda: secrets.token_hex(8))
         self._state = ClusterState()
-        self._informed = False
-        self._stopped: frozenset[str] = frozenset()
-        self._settled_at_s = 0.0
+        self._standing_orders = StandingOrders(
+            cluster=me.cluster,
+            node=me.node,
+            informed=me.joined,
+            lost_after_s=self._limits.lost_after_s,
+            settle_s=2 * self._timing.heartbeat_s,
+        )
         self.soft = SoftState(
             broker=BrokerLink(mode=found.broker.mode), engine=EngineLink(kind=found.engine.kind)
         )
@@ -399,34 +400,15 @@ class Parts:
         )
 
     def _orders(self) -> Orders | None:
-        """What is to run here now; None while this node has nothing to go by.
-
-        A member goes by its own log, also with no network at all; a node that joins, by nothing
-        until it has all that the leader had: half of a log would stop what the rest of it wants.
-        """
+        """What is to run here now; None while this node has nothing to go by."""
         core, now_s = self.elector.core, self._clock.now_s()
         level = self._state.applied_index >= core.commit
-        in_step = level and core.is_current and (core.role != "leader" or self.elector.leads)
-        self._informed |= bool(self._state.applied_index) and in_step
-        if not (self._informed or (self._me.joined and self._state.applied_index)):
-            return None
-        stopping, for_s = isolation(
+        return self._standing_orders.now(
             self._state,
-            self._me.node,
+            now_s=now_s,
+            in_step=level and core.is_current and (core.role != "leader" or self.elector.leads),
             isolated_for_s=core.silent_s(now_s),
-            lost_after_s=self._limits.lost_after_s,
         )
-        # What was stopped while nobody was heard may have been placed elsewhere meanwhile. What is
-        # heard first may be old: kernels keep what they could not deliver, and do so after a cut.
-        if stopping or not in_step:
-            self._settled_at_s = now_s + 2 * self._timing.heartbeat_s
-        self._stopped = stopping if now_s >= self._settled_at_s else self._stopped | stopping
-        if self._stopped != stopping:
-            for_s = min(for_s, CATCH_UP_S)
-        wanted = specifications(
-            self._state, cluster=self._me.cluster, node=self._me.node, stopping=self._stopped
-        )
-        return Orders(run=wanted, for_s=for_s)
 
     def _make_operations(self) -> Operations:
         return Operations(

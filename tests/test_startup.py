@@ -248,7 +248,7 @@ def test_the_address_for_others_is_the_configured_one() -> None:
     assert startup.url_for_others(configuration()) == "mqtt://192.168.1.7:9471"
 
 
-async def test_a_disk_that_is_full_at_the_start_costs_no_more_than_the_part_in_the_log(
+def test_a_disk_that_is_full_at_the_start_costs_no_more_than_the_part_in_the_log(
     tmp_path: Path,
 ) -> None:
     need("mount", "umount", root=True)

@@ -3,7 +3,7 @@
 Sync and without I/O. The runner tells what the engine said and what it did; this says what follows.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,11 +20,9 @@ from roheletd.cluster.reconcile import (
     failed,
     observed,
     reconcile,
-    specification,
     started,
     state_of,
 )
-from roheletd.cluster.state import ClusterState
 from roheletd.telemetry import InstanceUse
 
 
@@ -34,13 +32,6 @@ class Happening(Struct, frozen=True):
     kind: str
     subject: str
     reason: str = ""
-
-
-class Orders(Struct, frozen=True, kw_only=True):
-    """What is to run here now, and for how many seconds that holds if nothing else changes it."""
-
-    run: dict[str, InstanceSpec]
-    for_s: float
 
 
 class _Use(Struct, frozen=True):
@@ -53,22 +44,6 @@ _UNKNOWN = _Use(None, None)
 
 def instance_of(action: Action) -> str:
     return action.spec.instance if isinstance(action, Run) else action.instance
-
-
-def specifications(
-    state: ClusterState, *, cluster: str, node: str, stopping: Collection[str] = ()
-) -> dict[str, InstanceSpec]:
-    """What the agreed state wants running on `node`, by instance, less what is `stopping`."""
-    return {
-        name: specification(
-            cluster=cluster,
-            service=state.services[at.service].service,
-            placement=at,
-            node=state.registrations[node].node,
-        )
-        for name, at in state.placements_on(node).items()
-        if name not in stopping
-    }
 
 
 class Instances:

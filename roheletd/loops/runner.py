@@ -16,7 +16,8 @@ from msgspec.structs import asdict, replace
 
 from roheletd.clock import Clock
 from roheletd.cluster.events import Events
-from roheletd.cluster.instances import Happening, Instances, Orders, instance_of
+from roheletd.cluster.instances import Happening, Instances, instance_of
+from roheletd.cluster.orders import Orders
 from roheletd.cluster.reconcile import Action, Plan, Remove, Run, Start
 from roheletd.cluster.soft import EngineLink, SoftState
 from roheletd.cluster.state import ClusterState

@@ -78,7 +78,11 @@ class Cluster:
 
     def whole(self, *, voters: int, within_s: float = 60.0, links: int = 2) -> None:
         """Returns once every host is up, heard by all, applied alike, and so many of them vote."""
-        self.site.until(lambda: self._is_whole(voters, links), within_s=within_s)
+        try:
+            self.site.until(lambda: self._is_whole(voters, links), within_s=within_s)
+        except TimeoutError as error:
+            error.add_note("\n".join(map(str, self._views().values())))
+            raise
 
     def _is_whole(self, voters: int, links: int) -> bool:
         found = self._views()

@@ -1,5 +1,7 @@
 """Five hosts that vote and a sixth that may: two of them may break, and one may never come back."""
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 
@@ -87,14 +89,16 @@ def test_a_leader_that_is_stopped_hands_over_and_hardly_anybody_notices(storm: S
     term = cluster.term()
     others = cluster.others(leader)
     storm.writer.through(*others)
+    os.kill(leader.daemon.pid, signal.SIGTERM)
     stopped_s = time.monotonic()
-    code, _ = leader.daemon.terminate()
-    assert code == 0
     assert add(others[0], service("next", replicas=0))[0] == 200
-    assert time.monotonic() - stopped_s < HAND_OVER_S
+    took_s = time.monotonic() - stopped_s
+    assert leader.daemon.process
+    assert leader.daemon.process.wait(10) == 0
     assert cluster.term() == term + 1
     leader.daemon.start()
     storm.over()
+    assert took_s < HAND_OVER_S
 
 
 def test_a_voter_that_is_gone_for_good_is_replaced_by_the_spare(storm: Storm) -> None:
@@ -147,6 +151,6 @@ def test_a_witness_votes_and_runs_nothing_and_another_runs_and_never_votes() -> 
         made.led([left, witness, follower])
         assert add(follower, service("more", replicas=0))[0] == 200
         assert witness.running() == {}
-        shown = follower.daemon.cli("cluster", "status").stdout
-        assert "never votes" in shown
+        assert "never votes" in follower.daemon.cli("cluster", "status").stdout
+        shown = " ".join(left.daemon.cli("cluster", "status").stdout.split())
         assert "all that are left are needed" in shown

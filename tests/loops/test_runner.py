@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from roheletd.cluster.commands import AddNodes, AddServices, Place, RemoveService
 from roheletd.cluster.events import Event, Events
-from roheletd.cluster.instances import Orders, specifications
 from roheletd.cluster.isolation import isolation
+from roheletd.cluster.orders import Orders, specifications
 from roheletd.cluster.reconcile import Container, Usage
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.loops.runner import ACTIONS_AT_ONCE, RECONNECT_S_MAX, Runner

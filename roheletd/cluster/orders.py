@@ -1,0 +1,82 @@
+"""What one node is to run now: what is placed on it, as far as it may go by what it knows.
+
+A member goes by its own log, also with no network at all. A node that joins goes by nothing until
+it has all that the leader had: half of a log would stop what the rest of it wants.
+"""
+
+from collections.abc import Collection
+
+from msgspec import Struct
+
+from roheletd.cluster.isolation import isolation
+from roheletd.cluster.reconcile import InstanceSpec, specification
+from roheletd.cluster.state import ClusterState
+
+CATCH_UP_S = 0.5
+"""How often a node looks whether it knows by now what has happened while it heard nobody."""
+
+
+class Orders(Struct, frozen=True, kw_only=True):
+    """What is to run here now, and for how many seconds that holds if nothing else changes it."""
+
+    run: dict[str, InstanceSpec]
+    for_s: float
+
+
+class StandingOrders:
+    """Remembers what it had stopped for want of a leader, until it is sure of what came since.
+
+    `informed`: this node has a log of its own to go by. `settle_s`: how long a node has to be in
+    step with a leader before it starts again what it had stopped. What is heard first may be old:
+    kernels keep what they could not deliver, and do so after a cut.
+    """
+
+    def __init__(
+        self, *, cluster: str, node: str, informed: bool, lost_after_s: float, settle_s: float
+    ) -> None:
+        self._cluster = cluster
+        self._node = node
+        self._informed = informed
+        self._lost_after_s = lost_after_s
+        self._settle_s = settle_s
+        self._settled_at_s = 0.0
+        self._stopped: frozenset[str] = frozenset()
+
+    def now(
+        self, state: ClusterState, *, now_s: float, in_step: bool, isolated_for_s: float
+    ) -> Orders | None:
+        """None while there is nothing to go by.
+
+        `in_step`: nothing is missing here that a leader last said was committed.
+        """
+        self._informed |= in_step
+        if not (self._informed and state.applied_index):
+            return None
+        stopping, for_s = isolation(
+            state, self._node, isolated_for_s=isolated_for_s, lost_after_s=self._lost_after_s
+        )
+        if stopping or not in_step:
+            self._settled_at_s = now_s + self._settle_s
+        self._stopped = stopping if now_s >= self._settled_at_s else self._stopped | stopping
+        if self._stopped != stopping:
+            for_s = min(for_s, CATCH_UP_S)
+        wanted = specifications(
+            state, cluster=self._cluster, node=self._node, stopping=self._stopped
+        )
+        return Orders(run=wanted, for_s=for_s)
+
+
+def specifications(
+    state: ClusterState, *, cluster: str, node: str, stopping: Collection[str] = ()
+) -> dict[str, InstanceSpec]:
+    """What the agreed state wants running on `node`, by instance, less what is `stopping`."""
+    return {
+        name: specification(
+            cluster=cluster,
+            service=state.services[at.service].service,
+            placement=at,
+            node=state.registrations[node].node,
+        )
+        for name, at in state.placements_on(node).items()
+        if name not in stopping
+    }
