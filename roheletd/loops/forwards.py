@@ -1,6 +1,7 @@
 """The leader's desk for commands that were given to other nodes."""
 
 import logging
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -11,6 +12,7 @@ from roheletd.cluster.commands import Found, JoinNode, Proposal, Rejected, decod
 from roheletd.cluster.exchange import Answer, Forward
 from roheletd.cluster.state import ClusterState
 from roheletd.errors import InvalidInput, Unavailable
+from roheletd.loops.pending import PROPOSALS_MAX, RESEND_S
 from roheletd.loops.proposer import Proposer
 from roheletd.model import node_of
 
@@ -34,10 +36,17 @@ class Forwards:
         self._proposer = proposer
         self._state = state
         self._say = say
+        self._early: deque[tuple[float, str, Forward]] = deque(maxlen=PROPOSALS_MAX)
 
     def receive(self, sender: str, forward: Forward) -> None:
-        """What cannot be answered now is dropped: its sender asks again."""
-        if not self._proposer.leads or forward.boot != self._boot:
+        """What cannot be answered now is dropped: its sender asks again.
+
+        But not what comes just before this node may lead, as it does from all who have seen it win.
+        """
+        if forward.boot != self._boot:
+            return
+        if not self._proposer.leads:
+            self._early.append((self._clock.now_s(), sender, forward))
             return
         try:
             proposal = decode(forward.proposal)
@@ -52,6 +61,15 @@ class Forwards:
             self._say(sender, Answer(id=proposal.id, index=0, outcome=Rejected(reason=refusal)))
         else:
             self._take(sender, proposal)
+
+    def catch_up(self) -> None:
+        """Leadership has changed: what has come early can be answered where this node leads now."""
+        if self._proposer.leads:
+            early, now_s = tuple(self._early), self._clock.now_s()
+            self._early.clear()
+            for came_s, sender, forward in early:
+                if now_s - came_s < RESEND_S:
+                    self.receive(sender, forward)
 
     def _take(self, sender: str, proposal: Proposal) -> None:
         try:

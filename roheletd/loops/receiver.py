@@ -59,6 +59,7 @@ class Receiver:
         self._elector = elector
         self._proposer = proposer
         self._forwards = forwards
+        elector.on_leader.append(forwards.catch_up)
         self._inbox = inbox
         self._membership = membership
         self._soft = soft
@@ -119,8 +120,10 @@ class Receiver:
         found = self._openers.open(topic, payload, link)
         if isinstance(found, Dropped) or found.stamp.sender == self._node:
             return None
-        # A will is the broker's word, and says that its node is not there.
-        if not found.stamp.will:
+        # A will is the broker's word, and says that its node is not there. Who has a single link
+        # needs it where the leader is, and not just anybody.
+        core = self._elector.core
+        if not found.stamp.will and core.me in core.configuration.members:
             self._on_peer(link)
         return None if isinstance(found, Copy) else found
 

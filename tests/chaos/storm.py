@@ -13,6 +13,9 @@ STOPPED_S = LOST_AFTER_S + RESCHEDULE_S
 """After so long in the dark a node stops what is not to run twice."""
 APART_S = 1.0
 """How far apart the last words lie that two sides have of each other (isolation.py)."""
+DEPOSED_S = APART_S + 4.0
+"""The same where a leader is heard by some whom the majority does not hear: a leader without one,
+by its own side until it gives up, or a new one by who can only listen (4 s is election_max_s)."""
 BUSY_S = 2.0
 """What a busy machine may take for a stop, and two samples of it."""
 RETURN_S = 10.0

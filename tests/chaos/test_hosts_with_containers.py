@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.client import add
 from tests.chaos.cluster import Cluster, cluster_of, contained, placed_on
-from tests.chaos.storm import Storm
+from tests.chaos.storm import APART_S, DEPOSED_S, Storm
 from tests.testbed.hosts import Host
 
 pytestmark = [
@@ -49,8 +49,7 @@ def test_a_killed_leader_is_replaced_and_follows_when_it_is_back(storm: Storm) -
     assert cluster.led(cluster.others(leader)) is not leader
     storm.written()
     leader.daemon.start()
-    storm.over()
-    assert not storm.copies.twice, storm.told()
+    storm.over(stops_by_itself=False)
 
 
 def test_a_frozen_leader_does_not_act_when_it_wakes_up_and_joins_in(storm: Storm) -> None:
@@ -86,7 +85,7 @@ def test_a_leader_that_is_cut_off_leads_nobody_and_comes_back(storm: Storm, cut:
     cluster.site.until(lambda: not any(name.startswith("stop.") for name in leader.running()))
     assert any(name.startswith("keep.") for name in leader.running())
     leader.heal()
-    storm.over()
+    storm.over(apart_s=DEPOSED_S if cut == "out" else APART_S)
 
 
 def test_a_killed_broker_costs_no_election(storm: Storm) -> None:

@@ -203,3 +203,28 @@ async def test_a_repetition_is_answered_from_memory_and_writes_nothing() -> None
         )
         assert leader.core.last_index == index
         assert [answer.index for answer in asker.answers] == [index] * 3
+
+
+async def _asked_before_it_leads(wait_s: float) -> list[Answer]:
+    """What a node that is handed the leadership says to who asked it `wait_s` before."""
+    async with crew_of("a", "b", "c") as crew:
+        leader = await crew.leader()
+        heir, other = await crew.followers()
+        asker = Stranger(crew, heir, other.name)
+        assert await asker.asks(add("web")) is None
+        await asyncio.sleep(wait_s)
+        leader.elector.hand_over(member_id(heir.name))
+        await asyncio.sleep(0.5)
+        assert heir.proposer.leads
+        return asker.answers
+
+
+@in_virtual_time
+async def test_what_comes_just_before_a_node_leads_is_answered_once_it_does() -> None:
+    answers = await _asked_before_it_leads(0)
+    assert [answer.outcome for answer in answers] == [ADDED]
+
+
+@in_virtual_time
+async def test_what_came_long_before_a_node_leads_is_left_to_be_asked_again() -> None:
+    assert await _asked_before_it_leads(1) == []
