@@ -88,7 +88,7 @@ class Control:
             commit_index=core.commit,
             applied_index=self._state.applied_index,
             members=tuple(self._member(it) for _, it in sorted(self._state.members.items())),
-            reason=self._soft.notices.get(NOTICE, ""),
+            reason=self._soft.notices.get(NOTICE) or self._soft.notices.get("protocol", ""),
             shared=me.shared,
             leader_heard_s=None if core.role == "leader" else round(silent_s, 3),
             links=self._soft.links,

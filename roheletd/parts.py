@@ -146,6 +146,7 @@ class Parts:
         configuration = self.elector.core.configuration
         self.elector.alone = not self._me.shared and len(configuration.members) <= 1
         takes_part = self._me.member in configuration.members
+        self._membership.hears_all = takes_part or not self._state.members
         self.links.want(self._brokers(), 2 if takes_part else 1)
         self.links.hear(subscriptions(self._topics, self._me.node, takes_part=takes_part))
         if self.found.keeper is not None and (not self._me.shared or self._votes()):

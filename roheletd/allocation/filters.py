@@ -17,6 +17,8 @@ def alive(free: FreeNode, _service: Service, _profile: Profile) -> str | None:
         return None
     if free.liveness == "never seen":
         return "registered, but its daemon has not reported yet"
+    if free.liveness == "unknown":
+        return "is not heard by the node that was asked, which does not vote: ask a voter"
     return f"is {free.liveness}"
 
 

@@ -14,7 +14,8 @@ time is over. The rules:
 - *Return*: all links hear, but one is to a later broker than a free one that did not fail for
   `AWAY_S`: the earlier is tried. The others return at other moments, so the trial is long enough
   (`RETURN_TRIAL_S`) for two nodes to meet there, whichever came first.
-- *Excess*: of more links that hear than wanted, those to the last of the list are left. A broker
+- *Excess*: of more links that hear than wanted, those to the last of the list are left, once the
+  others have been hearing for `OVERLAP_S`: so nobody that follows is left alone. A broker
   that is not in the list any more is left once another link is up, as it may be the only way.
 """
 
@@ -30,6 +31,8 @@ SILENCE_S = 3.0
 ROUND_S = 10.0
 AWAY_S = 60.0
 AWAY_SPREAD_S = 30.0
+OVERLAP_S = 10.0
+"""How long a link is kept beside the earlier ones that replace it, for those that follow."""
 RETURN_TRIAL_S = AWAY_S + AWAY_SPREAD_S + 30.0
 FIRST_RETRY_S = 0.1
 STEADY_S = 10.0
@@ -181,7 +184,10 @@ class Walk:
             yield Leave(place.url, "it is not in the list of brokers any more")
         hearing = [place for place in self._up() if self._hears(place, now_s)]
         deaf = [place for place in self._up() if not self._hears(place, now_s)]
-        for place in hearing[self._count :]:
+        kept, excess = hearing[: self._count], hearing[self._count :]
+        if any(now_s - place.hearing_since_s < OVERLAP_S for place in kept):
+            excess = []
+        for place in excess:
             place.state = "leaving"
             yield Leave(place.url, "earlier brokers of the list are up")
         for place in self._given_up(deaf, hearing, now_s):

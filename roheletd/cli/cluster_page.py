@@ -9,7 +9,13 @@ from roheletd.cli.tables import Cell, Column, Style, clean, pairs, remarked, tab
 Value = Mapping[str, Any]
 
 _STALE_S = 3.0
-_LIVENESS_COLOURS = {"alive": "green", "suspect": "yellow", "lost": "red", "never seen": "red"}
+_LIVENESS_COLOURS = {
+    "alive": "green",
+    "suspect": "yellow",
+    "lost": "red",
+    "never seen": "red",
+    "unknown": "yellow",
+}
 _ROLES = {"learner": "learner (does not vote yet)", "follower": "follower (does not vote)"}
 
 
@@ -110,6 +116,8 @@ def _attention(answer: Value, style: Style) -> list[str]:
     found = []
     if failure := answer.get("failure", ""):
         found.append(f"this node takes no part: {failure}")
+    if (reason := answer.get("reason", "")) and answer["membership"] == "joined":
+        found.append(reason)
     dropped = answer.get("dropped_messages", {})
     if shown := ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count):
         found.append(f"messages that were not acted on: {shown}")

@@ -14,6 +14,10 @@ The two last words lie at most one status interval (1 s) apart. So an instance o
 runs twice for at most that second, and `stop_grace_s`, and what the clocks differ in rate; most
 often for less, as the new copy takes time to be placed and started.
 
+A leader that has lost its majority speaks on to its own side until it gives up (`election_max_s`,
+4 s with `timing: lan`): a node that hears such a leader may stop, and an instance run twice, by so
+much later.
+
 The rule holds if `isolated_for_s` counts from the last word of a leader, and of the leader itself
 from its last word of a majority. A daemon that starts counts from its start: then an instance that
 was placed elsewhere meanwhile may run for `lost_after_s + reschedule_after_s` and the grace.

@@ -14,7 +14,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-Liveness = Literal["alive", "suspect", "lost", "never seen"]
+Liveness = Literal["alive", "suspect", "lost", "never seen", "unknown"]
 
 
 STALL = 1.25
@@ -48,6 +48,8 @@ class Membership:
         self._hints: dict[str, set[int]] = {}
         self._doubted: set[str] = set()
         self._unfit: set[str] = set()
+        self.hears_all = True
+        """False on a node that does not hear what others report, and so cannot judge."""
 
     def expect(self, nodes: Iterable[str], now_s: float) -> None:
         """These are the nodes that ought to be heard: the silence of new ones counts from now."""
@@ -95,6 +97,8 @@ class Membership:
     def liveness(self, node: str, now_s: float) -> Liveness:
         if node == self._me:
             return "alive"
+        if not self.hears_all:
+            return "unknown"
         if self.lost_since_s(node, now_s) is not None:
             return "lost"
         heard_s = self._heard_s.get(node)

@@ -96,7 +96,11 @@ class Receiver:
             return
         if found.sender == self._elector.core.me:  # a namesake that asks to join has another id
             return
-        self._on_peer(link)
+        core = self._elector.core
+        if core.role == "leader" or found.sender == core.leader:
+            # A link is of use where the leader is heard. Two nodes that hear but each other would
+            # else be content, each side of a partition on brokers of its own, long after it.
+            self._on_peer(link)
         if isinstance(found, frames.Duplicate):
             return
         self.boots[found.sender] = found.boot
@@ -120,11 +124,6 @@ class Receiver:
         found = self._openers.open(topic, payload, link)
         if isinstance(found, Dropped) or found.stamp.sender == self._node:
             return None
-        # A will is the broker's word, and says that its node is not there. Who has a single link
-        # needs it where the leader is, and not just anybody.
-        core = self._elector.core
-        if not found.stamp.will and core.me in core.configuration.members:
-            self._on_peer(link)
         return None if isinstance(found, Copy) else found
 
     def _on_node(self, topic: str, found: Opened, link: int) -> None:

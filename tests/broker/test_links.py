@@ -11,6 +11,7 @@ import uvloop
 import roheletd.broker.links as links_module
 from roheletd.broker.links import Links
 from roheletd.broker.session import Access
+from roheletd.broker.walk import OVERLAP_S
 from tests.broker.brokers import Mosquitto
 
 pytestmark = pytest.mark.mosquitto
@@ -241,7 +242,7 @@ async def test_fewer_links_are_kept_when_the_role_asks_for_one(brokers):
     async with running(pi, jetson):
         await until(lambda: len(pi.up) == 2)
         pi.links.want(urls(*brokers[:2]), 1)
-        await until(lambda: pi.up == [brokers[0].url])
+        await until(lambda: pi.up == [brokers[0].url], patience_s=2 * OVERLAP_S)
 
 
 async def test_two_names_of_one_broker_do_not_end_each_other(brokers):

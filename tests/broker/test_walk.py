@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from roheletd.broker.walk import (
     AWAY_S,
     AWAY_SPREAD_S,
+    OVERLAP_S,
     RETURN_TRIAL_S,
     ROUND_S,
     SILENCE_S,
@@ -192,7 +193,8 @@ def test_an_earlier_broker_that_is_back_is_taken_after_a_while_and_the_latest_le
     hike.connects.clear()
     hike.go(AWAY_S - 10)
     assert hike.connects == []
-    assert hike.go(AWAY_SPREAD_S + 10) == "ab"
+    hike.go(AWAY_SPREAD_S + 10)
+    assert hike.go(OVERLAP_S) == "ab"
     assert hike.leaves == {"c": "earlier brokers of the list are up"}
 
 
@@ -204,7 +206,8 @@ def test_a_return_to_where_nobody_is_yet_breaks_nothing_and_lasts_long_enough_to
     assert hike.up == "abc"
     hike.go(RETURN_TRIAL_S - BACK_S)
     hike.lively.add("a")
-    assert hike.go(0.5) == "ab"
+    assert hike.go(OVERLAP_S - 1) == "abc", "who follows has time to come along"
+    assert hike.go(2) == "ab"
 
 
 def test_all_nodes_come_back_to_the_first_two_brokers_though_each_at_its_own_moment():
@@ -233,7 +236,7 @@ def test_more_links_are_made_and_fewer_are_kept_as_the_role_changes():
     hike.walk.want("abc", 2)
     assert hike.go(0.25) == "ab"
     hike.walk.want("abc", 1)
-    assert hike.go(0.25) == "a"
+    assert hike.go(OVERLAP_S) == "a"
 
 
 def test_a_new_list_keeps_the_links_that_are_still_right():

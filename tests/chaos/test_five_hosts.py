@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.mosquitto, pytest.mark.root, pytest.mark.timeout(150)]
 HAND_OVER_S = 1.5
 """A second, and what two processors take for six daemons, a writer and a census meanwhile."""
 REPLACE_AFTER_S = 6.0
-WALK_BACK_S = 80.0
-"""Each side has brokers of its own, and looks for those of the other once a minute."""
+WALK_BACK_S = 30.0
+"""Each side has brokers of its own, and looks for a leader at those of the other, in turn."""
 
 
 def replaced_soon(_host: Host) -> dict[str, dict[str, float]]:
