@@ -3,7 +3,7 @@
 Sync and without I/O. The runner tells what the engine said and what it did; this says what follows.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,6 +13,7 @@ from roheletd.cluster.reconcile import (
     Container,
     History,
     InstanceSpec,
+    Parting,
     Plan,
     Remove,
     Run,
@@ -62,7 +63,12 @@ class Instances:
         self._busy_when_asked = set(self._busy)
 
     def next_plan(
-        self, desired: Mapping[str, InstanceSpec], containers: Iterable[Container], now_s: float
+        self,
+        desired: Mapping[str, InstanceSpec],
+        containers: Iterable[Container],
+        now_s: float,
+        *,
+        partings: Callable[[str], Parting | None] = lambda _instance: None,
     ) -> tuple[Plan, tuple[Happening, ...]]:
         """What to do about what the engine lists; what is in the plan is busy from now on."""
         listed = list(containers)
@@ -77,7 +83,15 @@ class Instances:
             happenings += _news(name, before, after)
             self._histories[name] = after
         self._histories = {name: self._histories[name] for name in desired} | stuck
-        plan = reconcile(desired, listed, history=self._histories, busy=busy, now_s=now_s)
+        gone = {item.instance: partings(item.instance) for item in listed}
+        plan = reconcile(
+            desired,
+            listed,
+            history=self._histories,
+            busy=busy,
+            now_s=now_s,
+            partings={name: parting for name, parting in gone.items() if parting is not None},
+        )
         self._busy |= {instance_of(action) for action in plan.actions}
         return plan, tuple(happenings)
 

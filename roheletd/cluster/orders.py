@@ -4,23 +4,28 @@ A member goes by its own log, also with no network at all. A node that joins goe
 it has all that the leader had: half of a log would stop what the rest of it wants.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 
 from msgspec import Struct
 
 from roheletd.cluster.isolation import isolation
-from roheletd.cluster.reconcile import InstanceSpec, specification
-from roheletd.cluster.state import ClusterState
+from roheletd.cluster.reconcile import InstanceSpec, Parting, specification
+from roheletd.cluster.state import ClusterState, service_of
 
 CATCH_UP_S = 0.5
 """How often a node looks whether it knows by now what has happened while it heard nobody."""
 
 
 class Orders(Struct, frozen=True, kw_only=True):
-    """What is to run here now, and for how many seconds that holds if nothing else changes it."""
+    """What is to run here now, and for how many seconds that holds if nothing else changes it.
+
+    `parting` says how an instance goes that is not among them; None where nothing is known of it.
+    """
 
     run: dict[str, InstanceSpec]
     for_s: float
+    parting: Callable[[str], Parting | None] = lambda _instance: None
 
 
 class StandingOrders:
@@ -63,7 +68,16 @@ class StandingOrders:
         wanted = specifications(
             state, cluster=self._cluster, node=self._node, stopping=self._stopped
         )
-        return Orders(run=wanted, for_s=for_s)
+        return Orders(run=wanted, for_s=for_s, parting=partial(parting, state, self._stopped))
+
+
+def parting(state: ClusterState, stopped: Collection[str], instance: str) -> Parting | None:
+    """How `instance` goes, by what its service says."""
+    known = state.services.get(service_of(instance))
+    if known is None:
+        return None
+    reason = "no leader is heard (on_isolation)" if instance in stopped else "no longer placed here"
+    return Parting(grace_s=known.service.stop_grace_s, reason=reason)
 
 
 def specifications(

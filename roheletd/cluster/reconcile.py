@@ -114,8 +114,15 @@ class Plan(Struct, frozen=True, kw_only=True):
     look_again_s: float
 
 
-DEFAULT_GRACE_S = 10.0
-"""For a copy whose specification is gone with the service that asked for it."""
+class Parting(Struct, frozen=True, kw_only=True):
+    """How a copy goes that is not to run here: with what grace, and why, for people."""
+
+    grace_s: float
+    reason: str
+
+
+_OF_NOBODY = Parting(grace_s=10.0, reason="no longer placed here")
+"""For a copy of a service that is gone, and what it said of its end with it."""
 
 
 def specification(
@@ -196,12 +203,14 @@ def reconcile(
     history: Mapping[str, History],
     busy: Collection[str],
     now_s: float,
+    partings: Mapping[str, Parting] = {},
 ) -> Plan:
     """The actions that bring `actual` to `desired`.
 
     `busy` names instances that an earlier action is still working on: they are left alone.
     `history` has an entry for every desired instance, and one under its id for each container
-    whose removal has failed.
+    whose removal has failed. `partings` has one for each instance that is not to run here, as far
+    as its service is known.
     """
     actions: list[Action] = []
     look_again_s = math.inf
@@ -211,7 +220,8 @@ def reconcile(
         if container.instance in busy:
             continue
         spec = desired.get(container.instance)
-        why = _surplus(container, spec, kept)
+        parting = partings.get(container.instance, _OF_NOBODY)
+        why = parting.reason if spec is None else _surplus(container, spec, kept)
         past = history.get(container.id)
         if not why:
             kept[container.instance] = container
@@ -220,7 +230,15 @@ def reconcile(
             look_again_s = min(look_again_s, past.retry_at_s)
         else:
             leaving.add(container.instance)
-            actions.append(_removal(container, spec, why))
+            grace_s = parting.grace_s if spec is None else spec.stop_grace_s
+            actions.append(
+                Remove(
+                    instance=container.instance,
+                    container_id=container.id,
+                    grace_s=grace_s,
+                    reason=why,
+                )
+            )
     for name, spec in desired.items():
         copy = kept.get(name)
         if name in busy or (copy is None and name in leaving):
@@ -250,18 +268,7 @@ def _preference(container: Container) -> tuple[bool, float, str]:
     return container.state != "running", container.created_s, container.id
 
 
-def _surplus(container: Container, spec: InstanceSpec | None, kept: Mapping[str, Container]) -> str:
-    if spec is None:
-        return "no longer placed here"
+def _surplus(container: Container, spec: InstanceSpec, kept: Mapping[str, Container]) -> str:
     if container.digest != spec.digest:
         return "its definition changed"
     return "a second copy" if container.instance in kept else ""
-
-
-def _removal(container: Container, spec: InstanceSpec | None, reason: str) -> Remove:
-    return Remove(
-        instance=container.instance,
-        container_id=container.id,
-        grace_s=spec.stop_grace_s if spec else DEFAULT_GRACE_S,
-        reason=reason,
-    )

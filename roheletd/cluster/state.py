@@ -336,6 +336,10 @@ def slot(instance: str) -> int:
     return int(instance.rpartition(".")[2])
 
 
+def service_of(instance: str) -> str:
+    return instance.rpartition(".")[0]
+
+
 def instance_name(service: str, number: int) -> str:
     return f"{service}.{number}"
 

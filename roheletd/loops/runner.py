@@ -136,7 +136,9 @@ class Runner:
             # Nothing is known of what is wanted, which is not the same as nothing is wanted.
             return Plan(actions=(), look_again_s=math.inf)
         now_s = self._clock.now_s()
-        plan, happenings = self._instances.next_plan(orders.run, containers, now_s)
+        plan, happenings = self._instances.next_plan(
+            orders.run, containers, now_s, partings=orders.parting
+        )
         self._tell(*happenings)
         return replace(plan, look_again_s=min(plan.look_again_s, now_s + orders.for_s))
 

@@ -4,6 +4,7 @@ import math
 
 from roheletd.cluster.commands import Place
 from roheletd.cluster.orders import CATCH_UP_S, Orders, StandingOrders
+from roheletd.cluster.reconcile import Parting
 from roheletd.cluster.state import ClusterState
 from roheletd.model import Placement
 from tests.builders import a_service, with_services
@@ -16,7 +17,7 @@ SETTLE_S = 1.0
 def state() -> ClusterState:
     """`keep.1` and `stop.1` are placed on pi."""
     keep = a_service("keep")
-    stop = a_service("stop", on_isolation="stop", reschedule_after_s=RESCHEDULE_S)
+    stop = a_service("stop", on_isolation="stop", reschedule_after_s=RESCHEDULE_S, stop_grace_s=2.5)
     driver = with_services(keep, stop)
     placements = tuple(
         Placement(
@@ -80,6 +81,11 @@ def test_a_node_that_is_cut_off_says_when_it_will_stop_and_then_stops() -> None:
     after = stage.at(12.0, in_step=False, isolated_for_s=8.0)
     assert after is not None
     assert set(after.run) == {"keep.1"}
+    assert after.parting("stop.1") == Parting(
+        grace_s=2.5, reason="no leader is heard (on_isolation)"
+    )
+    assert after.parting("keep.2") == Parting(grace_s=10.0, reason="no longer placed here")
+    assert after.parting("gone.1") is None
     assert math.isinf(after.for_s)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from random import Random
 
 from msgspec.structs import replace
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 from roheletd.cluster.commands import AddNodes, AddServices, Place, RemoveService
 from roheletd.cluster.events import Event, Events
 from roheletd.cluster.isolation import isolation
-from roheletd.cluster.orders import Orders, specifications
+from roheletd.cluster.orders import Orders, parting, specifications
 from roheletd.cluster.reconcile import Container, Usage
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.loops.runner import ACTIONS_AT_ONCE, RECONNECT_S_MAX, Runner
@@ -55,7 +56,9 @@ class Stage:
             lost_after_s=3.0,
         )
         wanted = specifications(self.driver.state, cluster="edge", node="pi", stopping=stopping)
-        return Orders(run=wanted, for_s=for_s)
+        return Orders(
+            run=wanted, for_s=for_s, parting=partial(parting, self.driver.state, stopping)
+        )
 
     def place(self, *slots: int, node: str = "pi") -> None:
         revision = self.driver.state.services["web"].revision
@@ -130,7 +133,7 @@ async def test_a_service_that_is_removed_takes_its_instances_along() -> None:
 
 
 @in_virtual_time
-async def test_a_copy_has_the_grace_of_its_service_or_the_default_where_that_is_gone() -> None:
+async def test_a_copy_has_the_grace_of_its_service_as_long_as_that_is_known() -> None:
     stage = Stage()
     stage.define(a_service(stop_grace_s=3.0))
     async with running(stage.runner):
@@ -142,7 +145,13 @@ async def test_a_copy_has_the_grace_of_its_service_or_the_default_where_that_is_
         assert stage.engine.grace_s["web.1"] == 3.0
         stage.release(1)
         await settled()
-        assert stage.engine.grace_s["web.1"] == 10.0
+        assert stage.engine.grace_s["web.1"] == 3.0
+        stage.place(2)
+        await settled()
+        stage.driver.apply(RemoveService(name="web"))
+        stage.runner.wake()
+        await settled()
+        assert stage.engine.grace_s["web.2"] == 10.0
 
 
 @in_virtual_time
