@@ -94,10 +94,12 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     """Retained on `node/<name>/status`; `offline` is said at a clean stop, or by the will.
 
     `failure`: why the node takes no part in the log, so that nothing new may be placed there.
+    `beat`: said a moment ago and not kept by a broker, and so a sign of life.
     """
 
     node: Name
     state: Literal["online", "offline"]
+    beat: bool = False
     failure: str = ""
     role: str = ""
     version: str = ""

@@ -4,6 +4,7 @@ import asyncio
 from typing import Literal, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from roheletd.api.operations import Log
 from roheletd.cluster.events import Event
@@ -90,7 +91,8 @@ class Announcer:
         """A sign of life, where telemetry is too rare to be one."""
         if self._link is not None:
             topic = self._topics.status(self._node)
-            self._link.publish(topic, self._sealer.seal(topic, self._status("online")))
+            status = replace(self._status("online"), beat=True)
+            self._link.publish(topic, self._sealer.seal(topic, status))
 
     def event(self, event: Event) -> None:
         """Events are for people's eyes: nobody acts on them, so they carry no seal."""

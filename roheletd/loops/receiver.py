@@ -140,7 +140,8 @@ class Receiver:
     def _on_status(self, node: str, status: NodeStatus, link: int, *, will: bool) -> None:
         if status.state == "online":
             self._membership.fit(node, is_fit=not status.failure)
-            self._heard(node)
+            if status.beat:  # what a broker kept may be of a node that has long been dead
+                self._heard(node)
             return
         links = self._links_up() if will else 1  # a farewell is the node's own word
         leader = self._elector.core.leader

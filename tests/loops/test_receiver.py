@@ -61,10 +61,19 @@ class Ear:
     def hear(self, payload: bytes, *, topic: str = TOPICS.raft("a"), link: int = 0) -> None:
         self.mate.receiver.receive(topic, payload, link)
 
-    def status(self, state: str, *, of: str = "b", will: bool = False, link: int = 0) -> None:
+    def status(
+        self,
+        state: str,
+        *,
+        of: str = "b",
+        will: bool = False,
+        link: int = 0,
+        beat: bool = True,
+    ) -> None:
         topic = TOPICS.status(of)
         seal = self.sealers[of].will if will else self.sealers[of].seal
-        body = NodeStatus(node=of, state=state)  # type: ignore[arg-type]
+        beats = beat and state == "online"
+        body = NodeStatus(node=of, state=state, beat=beats)  # type: ignore[arg-type]
         self.hear(seal(topic, body), topic=topic, link=link)
 
     def liveness(self, node: str = "b") -> str:
@@ -283,6 +292,15 @@ async def test_of_two_links_one_will_alone_says_nothing_and_both_are_a_hint() ->
     assert (ear.hints, ear.liveness()) == ([], "alive")
     ear.status("offline", will=True, link=1)
     assert (ear.hints, ear.liveness()) == ([B], "suspect")
+
+
+@in_virtual_time
+async def test_what_a_broker_kept_of_a_node_is_no_sign_of_life() -> None:
+    ear = Ear()
+    ear.status("online", beat=False)
+    assert ear.liveness() == "never seen"
+    ear.status("online", beat=True)
+    assert ear.liveness() == "alive"
 
 
 @in_virtual_time
