@@ -82,8 +82,8 @@ class Announcer:
     def telemetry(self, telemetry: Telemetry) -> None:
         if self._link is not None:
             topic = self._topics.telemetry(self._node)
-            # It is said again soon, so it need not go to two brokers.
-            self._link.publish(topic, self._sealer.seal(topic, telemetry), once=True)
+            # On every link: who is to lead next must hear all, whichever brokers it holds.
+            self._link.publish(topic, self._sealer.seal(topic, telemetry))
             if self._said is None:
                 self._wake.set()
 

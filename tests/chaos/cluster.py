@@ -214,7 +214,8 @@ def service(name: str, **more: Any) -> dict[str, Any]:
     """One that only sleeps, and heeds SIGTERM, as the first process of a container does not."""
     sleep = "trap exit TERM; sleep 1000 & wait"
     wanted = {"name": name, "command": ["/bin/sh", "-c", sleep], "cores": [20]}
-    return {**wanted, "reschedule_after_s": 2.0, **more}
+    # A first process does not heed it before its trap is set, hence the short grace.
+    return {**wanted, "reschedule_after_s": 2.0, "stop_grace_s": 1.0, **more}
 
 
 def contained(name: str, **more: Any) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Storm:
         healed_s = time.monotonic()
         self.written()
         self.writer.stop()
-        state = self.cluster.recovered(voters=self._voters, within_s=60 + back_s)
+        state = self.cluster.recovered(voters=self._voters, within_s=100 + back_s)
         self.copies.stop()
         self.writer.check(state["services"])
         self.writer.check_once(self.cluster.hosts[0])

@@ -12,7 +12,7 @@ from tests.chaos.cluster import Cluster, join_and_start, service, site_of
 from tests.chaos.storm import DEPOSED_S, Storm
 from tests.testbed.hosts import Host
 
-pytestmark = [pytest.mark.mosquitto, pytest.mark.root, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.mosquitto, pytest.mark.root, pytest.mark.timeout(240)]
 
 HAND_OVER_S = 1.5
 """A second, and what two processors take for six daemons, a writer and a census meanwhile."""

@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.docker,
     pytest.mark.mosquitto,
     pytest.mark.root,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(240),
 ]
 
 

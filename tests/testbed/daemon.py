@@ -151,6 +151,8 @@ class RealDaemon:
             time.sleep(0.02)
 
     def log(self) -> str:
+        if not self.log_path.exists():
+            return "(it was not started yet)"
         return self.log_path.read_text(errors="replace")[-4000:]
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
