@@ -25,8 +25,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from roheletd.decoding import UNREADABLE
 from roheletd.messages import PAYLOAD_BYTES_MAX, SENDERS_MAX, Window, subkey
-from roheletd.model import MemberId
+from roheletd.model import ClusterId, MemberId
 
 PROTOCOL = 1
 BODY_BYTES_MAX = PAYLOAD_BYTES_MAX
@@ -62,9 +63,7 @@ EXPLANATIONS: dict[Reason, str] = {
 _ALG = "blake2b"
 _MAC_BYTES = 16
 _MAC_PURPOSE = "frame-mac"
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-ClusterId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$(?!\n)")]
 Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
@@ -217,7 +216,7 @@ class Frames:
     def _decoded(self, content: memoryview) -> _Content | None:
         try:
             return self._decoder.decode(content)
-        except _UNREADABLE:
+        except UNREADABLE:
             return None
 
     def _ours(self, content: _Content) -> Dropped | None:

@@ -24,8 +24,8 @@ from roheletd import durable
 from roheletd.config import Url
 from roheletd.errors import InvalidInput, Refused
 from roheletd.keys import KEY_FILE, save_key
-from roheletd.model import Name
-from roheletd.token import ClusterId, Token
+from roheletd.model import ClusterId, MemberId, Name, node_of
+from roheletd.token import Token
 from roheletd.wording import shown
 
 FILE = "cluster.json"
@@ -35,7 +35,6 @@ FIRST_CLUSTER = "edge"
 """The name of a cluster that is founded where nobody says another."""
 
 _LOG_PARTS = ("", "-wal", "-shm")
-MemberId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\.[0-9a-f]{8}$(?!\n)")]
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -63,7 +62,7 @@ class Identity(Struct, frozen=True, kw_only=True):
 
     @property
     def node(self) -> str:
-        return self.member.partition(".")[0]
+        return node_of(self.member)
 
 
 def node_name(configured: str | None) -> str:

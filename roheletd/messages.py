@@ -27,6 +27,7 @@ from typing import Annotated, Literal, Protocol, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from roheletd.decoding import UNREADABLE
 from roheletd.errors import InvalidInput
 from roheletd.model import Name
 
@@ -56,7 +57,6 @@ _MAC_HEX = 32
 _MAC_PURPOSE = "message-mac"
 # Room for an Ed25519 signature in hex: further from the end there is no trailer to look for.
 _TRAILER_BYTES_MAX = 256
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 T = TypeVar("T")
 
@@ -156,7 +156,7 @@ class Opened(Struct, frozen=True):
         """The message as a struct, whose unknown members (the seal among them) are skipped."""
         try:
             return msgspec.json.decode(self.payload, type=kind)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             expected, _, field = str(error).partition(" - at `")
             raise InvalidInput(field.rstrip("`") or "$", expected) from None
 
@@ -360,7 +360,7 @@ class Opener:
             return Dropped("wrong MAC")
         try:
             return Opened(msgspec.json.decode(payload, type=Stamp), payload)
-        except _UNREADABLE:
+        except UNREADABLE:
             return Dropped("malformed")
 
 

@@ -25,6 +25,9 @@ MEANINGS = {
 """What each pattern asks for, in words, for whoever sent something else."""
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description=MEANINGS[NAME_PATTERN])]
+ClusterId = Annotated[
+    str, Meta(pattern=r"^[0-9a-f]{16}$(?!\n)", description="16 lower-case hex digits")
+]
 MemberId = Annotated[str, Meta(pattern=MEMBER_ID_PATTERN, description=MEANINGS[MEMBER_ID_PATTERN])]
 Text = Annotated[
     str, Meta(pattern=TEXT_PATTERN, max_length=4096, description=MEANINGS[TEXT_PATTERN])

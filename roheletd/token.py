@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from roheletd.config import Url
 from roheletd.errors import InvalidInput
-from roheletd.model import Name
+from roheletd.model import ClusterId, Name
 
 FORMAT = 1
 LENGTH_MAX = 8192
@@ -26,10 +26,6 @@ LENGTH_MAX = 8192
 _MARK = f"rohe{FORMAT}"
 _SHAPE = re.compile(r"rohe(?P<format>[1-9][0-9]{0,3})\.(?P<body>[^.]*)(?:\.(?P<sum>[^.]*))?")
 _FIELD = "token"
-
-ClusterId = Annotated[
-    str, Meta(pattern=r"^[0-9a-f]{16}$(?!\n)", description="16 lower-case hex digits")
-]
 
 
 class Token(Struct, frozen=True, array_like=True, kw_only=True):

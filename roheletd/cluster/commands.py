@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from roheletd.decoding import decoded
 from roheletd.model import Member, Name, Node, Placement, Service
 
 
@@ -109,7 +110,4 @@ def encode(proposal: Proposal) -> bytes:
 
 def decode(data: bytes) -> Proposal:
     """Raises `msgspec.MsgspecError` for an entry that this version does not know."""
-    try:
-        return _decoder.decode(data)
-    except (UnicodeDecodeError, RecursionError) as error:  # which msgspec lets pass as they are
-        raise msgspec.DecodeError(str(error)) from None
+    return decoded(_decoder, data)

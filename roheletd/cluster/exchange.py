@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from roheletd.cluster.commands import Outcome
+from roheletd.decoding import decoded
 from roheletd.raft import AnyMessage
 
 
@@ -47,7 +48,4 @@ def encode(speech: Struct) -> bytes:
 
 def decode(data: bytes) -> Speech:
     """Raises `msgspec.MsgspecError` for what this version does not know."""
-    try:
-        return _decoder.decode(data)
-    except (UnicodeDecodeError, RecursionError) as error:  # which msgspec lets pass as they are
-        raise msgspec.DecodeError(str(error)) from None
+    return decoded(_decoder, data)

@@ -26,6 +26,7 @@ from roheletd.cluster.commands import (
     RemoveNode,
     RemoveService,
 )
+from roheletd.decoding import decoded
 from roheletd.model import Member, Node, Placement, Service, node_of
 
 REMEMBERED_COMMANDS = 1024
@@ -354,7 +355,4 @@ def encode(state: SavedState) -> bytes:
 
 def decode(data: bytes) -> SavedState:
     """Raises `msgspec.MsgspecError` where the bytes are no state of this version."""
-    try:
-        return _decoder.decode(data)
-    except (UnicodeDecodeError, RecursionError) as error:  # which msgspec lets pass as they are
-        raise msgspec.DecodeError(str(error)) from None
+    return decoded(_decoder, data)
