@@ -17,7 +17,7 @@ from roheletd.broker import Choice, choose, url_of
 from roheletd.broker.embedded import EmbeddedBroker, amqtt_installed
 from roheletd.broker.managed import ManagedBroker, find_mosquitto
 from roheletd.broker.session import Access
-from roheletd.cluster.applier import Applier, UnknownEntry
+from roheletd.cluster.applier import UnknownEntry, replay
 from roheletd.cluster.recovery import survivor
 from roheletd.cluster.state import ClusterState
 from roheletd.collectors import Collectors
@@ -30,7 +30,7 @@ from roheletd.keys import BROKER_USER, Keys, load_keys
 from roheletd.loops.broker_keeper import BrokerKeeper, OwnBroker
 from roheletd.messages import Topics
 from roheletd.model import EngineKind
-from roheletd.raft import Saved, founding
+from roheletd.raft import Save, Saved, founding
 from roheletd.store import DirectoryLock, Store, StoreFailed
 
 logger = logging.getLogger(__name__)
@@ -40,10 +40,14 @@ _ANYWHERE = "0.0.0.0"  # noqa: S104 - clients need the password
 
 
 class Memory(Struct, frozen=True, kw_only=True):
-    """What the disk holds of the log. `failure`: why it may not be gone on with."""
+    """What the disk holds of the log. `failure`: why it may not be gone on with.
+
+    `state` is what is known to be committed, as far as this version can read it.
+    """
 
     store: Store | None
     saved: Saved
+    state: ClusterState
     failure: str = ""
 
 
@@ -88,7 +92,7 @@ async def find(config: Config, data_dir: Path, stack: AsyncExitStack) -> Found:
         EngineConfig(kind="none") if is_witness else config.engine,
         cluster=identity.cluster,
         node=node,
-        before=_engine_before(memory.saved, node),
+        before=_engine_before(memory.state, node),
         data_dir=data_dir,
     )
     logger.info("engine: %s", engine.why)
@@ -138,24 +142,30 @@ async def _remember(data_dir: Path, identity: Identity, stack: AsyncExitStack) -
         stack.push_async_callback(store.close)
         saved = await store.load()
     except StoreFailed as error:
-        return Memory(store=None, saved=Saved(), failure=f"{error}; {_remedy(identity)}")
+        failure = f"{error}; {_remedy(identity)}"
+        return Memory(store=None, saved=Saved(), state=ClusterState(), failure=failure)
+    state = _committed(saved)
     if saved == Saved() and identity.joined and identity.shared:
         failure = f"{path} is empty, and this node was a member before: the log is lost"
-        return Memory(store=None, saved=saved, failure=f"{failure}; {_remedy(identity)}")
+        failure += f"; {_remedy(identity)}"
+        return Memory(store=None, saved=saved, state=state, failure=failure)
     try:
-        await _adapt(store, saved, identity)
+        if (save := _adapted(saved, state, identity)) is not None:
+            await store.save(save)
+            saved = await store.load()
     except (UnknownEntry, StoreFailed) as error:
-        return Memory(store=None, saved=saved, failure=str(error))
-    return Memory(store=store, saved=await store.load())
+        return Memory(store=None, saved=saved, state=state, failure=str(error))
+    return Memory(store=store, saved=saved, state=state)
 
 
-async def _adapt(store: Store, saved: Saved, identity: Identity) -> None:
+def _adapted(saved: Saved, state: ClusterState, identity: Identity) -> Save | None:
+    """What the disk has to hold in place of `saved`, if it is not to be gone on with as it is."""
     if saved == Saved():
-        if identity.founded:
-            await store.save(founding(identity.member))
-    elif 0 < _state_of(saved).epoch < identity.epoch:
+        return founding(identity.member) if identity.founded else None
+    if 0 < state.epoch < identity.epoch:
         logger.warning("beginning epoch %d of the cluster, from this node alone", identity.epoch)
-        await store.save(survivor(saved, identity.member))
+        return survivor(saved, identity.member)
+    return None
 
 
 def _remedy(identity: Identity) -> str:
@@ -168,18 +178,15 @@ def _remedy(identity: Identity) -> str:
     )
 
 
-def _state_of(saved: Saved) -> ClusterState:
-    """What is known to be committed, as far as this version can read it."""
+def _committed(saved: Saved) -> ClusterState:
     state = ClusterState()
-    start_index = saved.snapshot.index if saved.snapshot else 0
-    entries = (entry for entry in saved.entries if start_index < entry.index <= saved.commit)
     with suppress(UnknownEntry):  # it will be told when the log is applied in earnest
-        Applier(state).apply(saved.snapshot, tuple(entries))
+        replay(state, saved, last=saved.commit)
     return state
 
 
-def _engine_before(saved: Saved, node: str) -> EngineKind:
-    known = _state_of(saved).registrations.get(node)
+def _engine_before(state: ClusterState, node: str) -> EngineKind:
+    known = state.registrations.get(node)
     return known.measured.engine if known and known.measured else "none"
 
 

@@ -9,7 +9,7 @@ from roheletd.cluster.state import ClusterState
 from roheletd.cluster.state import decode as decode_state
 from roheletd.cluster.state import encode as encode_state
 from roheletd.errors import RoheletError
-from roheletd.raft import Entry, Kind, Snapshot
+from roheletd.raft import Entry, Kind, Saved, Snapshot
 
 SNAPSHOT_AFTER_ENTRIES = 1000
 SNAPSHOT_AFTER_BYTES = 1 << 20
@@ -67,6 +67,16 @@ class Applier:
             self._state.advance(entry.index, entry.term)
         self._entries += 1
         self._bytes += len(entry.data)
+
+
+def replay(state: ClusterState, saved: Saved, *, last: int) -> None:
+    """Bring an empty `state` to the entry at `last` of what a disk gave back.
+
+    Raises `UnknownEntry`; what came before it is applied then.
+    """
+    start = saved.snapshot.index if saved.snapshot else 0
+    entries = (entry for entry in saved.entries if start < entry.index <= last)
+    Applier(state).apply(saved.snapshot, tuple(entries))
 
 
 def _advice(what: str, error: msgspec.MsgspecError) -> str:

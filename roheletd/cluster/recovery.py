@@ -4,7 +4,7 @@ What the lost majority acknowledged and this node never received is gone; what i
 kept, committed or not, because somebody may have been told that it is done.
 """
 
-from roheletd.cluster.applier import Applier
+from roheletd.cluster.applier import replay
 from roheletd.cluster.state import ClusterState
 from roheletd.cluster.state import encode as encode_state
 from roheletd.raft import Configuration, NodeId, Save, Saved, Snapshot
@@ -13,9 +13,7 @@ from roheletd.raft import Configuration, NodeId, Save, Saved, Snapshot
 def survivor(saved: Saved, me: NodeId) -> Save:
     """What has to be on the disk for `me` to be the only voter; raises `UnknownEntry`."""
     state = ClusterState()
-    applier = Applier(state)
-    start = saved.snapshot.index if saved.snapshot else 0
-    applier.apply(saved.snapshot, tuple(entry for entry in saved.entries if entry.index > start))
+    replay(state, saved, last=saved.entries[-1].index if saved.entries else 0)
     index, term = state.applied_index, state.applied_term
     snapshot = Snapshot(index, term, Configuration((me,)), encode_state(state.saved()))
     return Save(
