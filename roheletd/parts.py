@@ -241,6 +241,8 @@ class Parts:
             silence_s=self._timing.election_max_s,
         )
         if found.memory.failure:
+            # Nothing will be applied any more; what was committed before is still to run.
+            self._state.restore(found.memory.state.saved())
             self.elector.fail(found.memory.failure)
         self.proposer = Proposer(
             elector=self.elector,

@@ -168,6 +168,9 @@ class Store:
 
 
 async def _prepare(connection: aiosqlite.Connection, path: Path) -> None:
+    # Nobody else opens it, so that no index has to be shared in a file beside it: one that a full
+    # disk has no room for, and then the log could not even be read.
+    await connection.execute("pragma locking_mode=exclusive")
     await connection.execute("pragma journal_mode=wal")
     await connection.execute("pragma synchronous=full")
     (version,) = await _row(connection, "pragma user_version")

@@ -1,10 +1,14 @@
 """What the parts of one node make of each other's news, put together as the daemon does it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from roheletd import config, identity, token
 from roheletd.cluster import exchange
@@ -17,6 +21,7 @@ from roheletd.parts import Parts
 from roheletd.raft.values import VoteRequest
 from roheletd.startup import find
 from tests.builders import a_node, a_service
+from tests.testbed.requirements import need
 
 
 @asynccontextmanager
@@ -123,6 +128,31 @@ async def test_a_member_that_starts_alone_goes_by_its_own_log(tmp_path: Path) ->
         orders = parts._orders()
         assert orders is not None
         assert list(orders.run) == ["web.1"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    need("mount", "umount", root=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(tmp_path)], check=True)
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+async def test_a_member_that_starts_on_a_full_disk_orders_what_it_ran_and_takes_no_part(
+    small_disk: Path,
+) -> None:
+    async with parts_of(small_disk) as parts, leading(parts):
+        await place_one(parts)
+    identity.share(small_disk)
+    identity.admitted(small_disk)
+    with contextlib.suppress(OSError):
+        (small_disk / "filler").write_bytes(bytes(2 << 20))
+    async with parts_of(small_disk) as parts, leading(parts):
+        assert "make room and restart" in parts.elector.failure
+        orders = parts._orders()
+        assert orders is not None
+        assert list(orders.run) == ["web.1"]
+        assert not parts.elector.leads
 
 
 async def test_a_member_whose_log_is_lost_orders_nothing_and_so_stops_nothing(
