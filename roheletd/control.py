@@ -94,7 +94,7 @@ class Control:
             links=self._soft.links,
             outlook=self.outlook(),
             failure=self._elector.failure,
-            dropped_messages={**self._soft.dropped_messages, **self._soft.dropped_frames},
+            dropped_messages=self._soft.dropped,
         )
 
     def outlook(self) -> str:

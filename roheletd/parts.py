@@ -249,10 +249,7 @@ class Parts:
             applier=applier,
             state=self._state,
             clock=self._clock,
-            patience=Patience(
-                leader_s=1.25 * self._timing.election_max_s,
-                answer_s=2 * self._timing.election_max_s,
-            ),
+            patience=Patience.of(self._timing),
             say=self._sender.say,
             boot_of=self._boot_of,
             missing=self._missing,

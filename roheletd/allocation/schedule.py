@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from roheletd.allocation.allocate import Unplaceable, allocate
+from roheletd.allocation.foreign import foreign_loads
 from roheletd.allocation.snapshot import (
     ForeignLoad,
     Profile,
@@ -21,7 +22,8 @@ from roheletd.allocation.snapshot import (
     with_placement,
 )
 from roheletd.cluster.commands import Place
-from roheletd.cluster.membership import Liveness
+from roheletd.cluster.membership import Liveness, Membership
+from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState, Definition, instance_name, slot
 from roheletd.model import Placement
 
@@ -48,6 +50,24 @@ class View(Struct, frozen=True, kw_only=True):
     foreign: Mapping[str, ForeignLoad]
     displaced: frozenset[str] = frozenset()
     lost_for_s: Mapping[str, float] = {}
+
+
+def look(
+    state: ClusterState,
+    soft: SoftState,
+    membership: Membership,
+    now_s: float,
+    *,
+    displaced: frozenset[str] = frozenset(),
+) -> View:
+    """What this node knows at this moment, for a decision or for showing how one would be made."""
+    nodes = state.registrations
+    return View(
+        liveness=membership.of_all(nodes, now_s),
+        foreign=foreign_loads(soft, state),
+        displaced=displaced,
+        lost_for_s=membership.lost_for_s(nodes, now_s),
+    )
 
 
 class _Wanted(Struct, frozen=True, kw_only=True):

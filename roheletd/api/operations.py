@@ -12,8 +12,7 @@ from typing import Protocol
 import msgspec
 
 from roheletd.allocation.allocate import explain
-from roheletd.allocation.foreign import foreign_loads
-from roheletd.allocation.schedule import View, schedule, snapshot
+from roheletd.allocation.schedule import View, look, schedule, snapshot
 from roheletd.allocation.snapshot import Profile, Snapshot
 from roheletd.api import views
 from roheletd.clock import Clock
@@ -146,7 +145,7 @@ class Operations:
             broker=self._soft.broker,
             engine=self._soft.engine,
             warnings=self._warnings(),
-            dropped_messages={**self._soft.dropped_messages, **self._soft.dropped_frames},
+            dropped_messages=self._soft.dropped,
         )
 
     async def ready(self, _request: views.Nothing, _id: str) -> views.Ready:
@@ -362,12 +361,7 @@ class Operations:
         return snapshot(self._state, self._view(), self._profile)
 
     def _view(self) -> View:
-        now_s, nodes = self._clock.now_s(), self._state.registrations
-        return View(
-            liveness=self._membership.of_all(nodes, now_s),
-            foreign=foreign_loads(self._soft, self._state),
-            lost_for_s=self._membership.lost_for_s(nodes, now_s),
-        )
+        return look(self._state, self._soft, self._membership, self._clock.now_s())
 
     def _waiting(self) -> Mapping[str, str]:
         """Service to the reason why it waits: as the leader found, or as it looks from here."""

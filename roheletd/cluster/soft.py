@@ -68,6 +68,11 @@ class SoftState:
         """What a signed MQTT command has to repeat, as the leader said last."""
         self._leader_term = 0
 
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Reason to count of all that was not acted on."""
+        return {**self.dropped_messages, **self.dropped_frames}
+
     def heard_telemetry(self, report: Telemetry, *, steady_s: float = 0.0) -> None:
         """A node's newest report.
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from random import Random
 from uuid import uuid4
 
-from roheletd.allocation.foreign import avoid, displaced, foreign_loads
-from roheletd.allocation.schedule import Schedule, View, next_reschedule_s, schedule
+from roheletd.allocation.foreign import avoid, displaced
+from roheletd.allocation.schedule import Schedule, look, next_reschedule_s, schedule
 from roheletd.allocation.snapshot import Profile
 from roheletd.api.operations import Log, UnknownOutcome
 from roheletd.clock import Clock
@@ -108,17 +108,9 @@ class Leader:
     async def _pass(self) -> None:
         now_s = self._last_pass_s = self._clock.now_s()
         self._membership.expect(self._state.expected, now_s)
-        nodes = self._state.registrations
-        lost_for_s = self._membership.lost_for_s(nodes, now_s)
-        self._tell_lost(frozenset(lost_for_s))
+        self._tell_lost(self._lost_nodes(now_s))
         moving = avoid(self._soft, self._state, now_s)
-        foreign = foreign_loads(self._soft, self._state)
-        view = View(
-            liveness=self._membership.of_all(nodes, now_s),
-            foreign=foreign,
-            displaced=moving,
-            lost_for_s=lost_for_s,
-        )
+        view = look(self._state, self._soft, self._membership, now_s, displaced=moving)
         left_s = next_reschedule_s(self._state, view)
         self._reschedule_at_s = math.inf if left_s is None else now_s + left_s
         found = schedule(self._state, view, self._profile, self._rng)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from roheletd.cluster.commands import AnyCommand, Outcome, Proposal, Rejected, encode
 from roheletd.cluster.exchange import Answer
 from roheletd.errors import InvalidInput, Unavailable
+from roheletd.raft import Timing
 
 ENTRY_BYTES_MAX = 900_000
 """An entry has to fit into one MQTT message, with all that is around it."""
@@ -23,6 +24,11 @@ class Patience(Struct, frozen=True, kw_only=True):
 
     leader_s: float
     answer_s: float
+
+    @classmethod
+    def of(cls, timing: Timing) -> "Patience":
+        """Longer than an election takes; and than one that begins after the command was sent."""
+        return cls(leader_s=1.25 * timing.election_max_s, answer_s=2 * timing.election_max_s)
 
 
 class Pending:

@@ -170,10 +170,7 @@ class Mate:
             applier=applier,
             state=self.state,
             clock=self.clock,
-            patience=Patience(
-                leader_s=1.25 * crew.timing.election_max_s,
-                answer_s=2.5 * crew.timing.election_max_s,
-            ),
+            patience=Patience.of(crew.timing),
             say=self.sender.say,
             boot_of=lambda member: self.receiver.boots.get(member),  # noqa: PLW0108 - made after this
             missing=self.outlook,
