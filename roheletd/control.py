@@ -126,14 +126,14 @@ class Control:
         )
 
     async def join(self, token: Token, *, force: bool) -> None:
-        terms = {
-            "services": None if self._elector.failure else len(self._state.services),
-            "force": force,
-            "key_file": self._key_file,
-        }
-        identities.check_join(self._data_dir, token, **terms)  # type: ignore[arg-type]
-        node = self._identity.node
-        self._end_with(lambda: identities.join(self._data_dir, token, node=node, **terms))  # type: ignore[arg-type]
+        data_dir, key_file, node = self._data_dir, self._key_file, self._identity.node
+        services = None if self._elector.failure else len(self._state.services)
+        identities.check_join(data_dir, token, services=services, force=force, key_file=key_file)
+        self._end_with(
+            lambda: identities.join(
+                data_dir, token, node=node, services=services, force=force, key_file=key_file
+            )
+        )
         self._joining = token
 
     async def leave(self) -> None:

@@ -41,14 +41,13 @@ def main(config: Config, data_dir: Path) -> int:
 
 async def _run(config: Config, data_dir: Path) -> None:
     """One life after the other: to join or to leave a cluster is to begin anew as somebody else."""
-    again = True
-    while again:
+    while True:
         async with AsyncExitStack() as stack:
             parts = Parts(config, data_dir, await find(config, data_dir, stack))
             await Daemon(parts).run()
-        again = parts.control.next_life is not None
-        if parts.control.next_life is not None:
-            parts.control.next_life()
+        if parts.control.next_life is None:
+            return
+        parts.control.next_life()
 
 
 class Daemon:

@@ -140,8 +140,9 @@ class Parts:
 
     def _follow_state(self) -> None:
         """What the agreed state says of brokers and members, as far as it has changed."""
-        self._membership.expect(self._state.expected, self._clock.now_s())
-        for node in self.soft.telemetry.keys() - {self._me.node, *self._state.expected}:
+        expected = self._state.expected
+        self._membership.expect(expected, self._clock.now_s())
+        for node in self.soft.telemetry.keys() - {self._me.node, *expected}:
             self.soft.forget(node)
         configuration = self.elector.core.configuration
         self.elector.alone = not self._me.shared and len(configuration.members) <= 1

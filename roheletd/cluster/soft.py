@@ -68,6 +68,9 @@ class SoftState:
         """What a signed MQTT command has to repeat, as the leader said last."""
         self._leader_term = 0
 
+    def count_dropped(self, reason: str) -> None:
+        self.dropped_messages[reason] = self.dropped_messages.get(reason, 0) + 1
+
     @property
     def dropped(self) -> dict[str, int]:
         """Reason to count of all that was not acted on."""

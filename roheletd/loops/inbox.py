@@ -62,9 +62,9 @@ class Inbox:
         # Opening may have drawn a new nonce, and the next sender needs it.
         self._announcer.wake()
         if isinstance(found, Dropped):
-            self._count(found.reason)
+            self._soft.count_dropped(found.reason)
         elif self._queue.full():
-            self._count("too many commands")
+            self._soft.count_dropped("too many commands")
         else:
             self._queue.put_nowait(found)
 
@@ -77,7 +77,7 @@ class Inbox:
             head = message.read(CommandHead)
         except InvalidInput as error:
             logger.warning("command of %s not understood: %s", message.stamp.sender, error)
-            self._count("not understood")
+            self._soft.count_dropped("not understood")
             return
         topic = self._topics.reply(head.id)
         self._announcer.say(topic, self._sealed(topic, await self._reply(head, message)))
@@ -102,9 +102,6 @@ class Inbox:
             problem = problem_of(error)
             return _refusal(head.id, problem)
         return Reply(id=head.id, ok=True, result=result)
-
-    def _count(self, reason: str) -> None:
-        self._soft.dropped_messages[reason] = self._soft.dropped_messages.get(reason, 0) + 1
 
 
 def _request(operation: Operation, message: Opened) -> object:

@@ -107,7 +107,6 @@ class Leader:
 
     async def _pass(self) -> None:
         now_s = self._last_pass_s = self._clock.now_s()
-        self._membership.expect(self._state.expected, now_s)
         self._tell_lost(self._lost_nodes(now_s))
         moving = avoid(self._soft, self._state, now_s)
         view = look(self._state, self._soft, self._membership, now_s, displaced=moving)

@@ -15,7 +15,7 @@ TOPICS_MAX = 2 * SENDERS_MAX
 
 
 class Copy(Opened, frozen=True):
-    """What another link has brought before: a sign of life of this link, and nothing new."""
+    """What another link has brought before: nothing new."""
 
 
 class Openers:

@@ -77,9 +77,11 @@ class Receiver:
         elif topic == self._topics.command:
             if self._proposer.leads:  # others have no say, and another nonce
                 self._inbox.receive(topic, payload)
+        elif (found := self._news(topic, payload, link)) is None:
+            return
         elif topic == self._topics.leader:
-            self._on_leader(self._openers.open(topic, payload, link))
-        elif (found := self._from_peer(topic, payload, link)) is not None:
+            self._on_leader(found)
+        elif found.stamp.sender != self._node:
             self._on_node(topic, found, link)
 
     @property
@@ -94,9 +96,9 @@ class Receiver:
         if isinstance(found, frames.Dropped):
             self.on_dropped(found)
             return
-        if found.sender == self._elector.core.me:  # a namesake that asks to join has another id
-            return
         core = self._elector.core
+        if found.sender == core.me:  # a namesake that asks to join has another id
+            return
         if core.role == "leader" or found.sender == core.leader:
             # A link is of use where the leader is heard. Two nodes that hear but each other would
             # else be content, each side of a partition on brokers of its own, long after it.
@@ -108,7 +110,7 @@ class Receiver:
         try:
             speech = decode_speech(found.body)
         except msgspec.MsgspecError:
-            self._count("not understood")
+            self._soft.count_dropped("not understood")
             return
         match speech:
             case Forward():
@@ -118,13 +120,11 @@ class Receiver:
             case _ if speech.sender == found.sender:
                 self._elector.receive(speech)
             case _:
-                self._count("said for somebody else")
+                self._soft.count_dropped("said for somebody else")
 
-    def _from_peer(self, topic: str, payload: bytes, link: int) -> Opened | None:
+    def _news(self, topic: str, payload: bytes, link: int) -> Opened | None:
         found = self._openers.open(topic, payload, link)
-        if isinstance(found, Dropped) or found.stamp.sender == self._node:
-            return None
-        return None if isinstance(found, Copy) else found
+        return None if isinstance(found, Dropped | Copy) else found
 
     def _on_node(self, topic: str, found: Opened, link: int) -> None:
         sender = found.stamp.sender
@@ -135,7 +135,7 @@ class Receiver:
             elif topic == self._topics.status(sender):
                 self._on_status(sender, found.read(NodeStatus), link, will=found.stamp.will)
         except InvalidInput:
-            self._count("not understood")
+            self._soft.count_dropped("not understood")
 
     def _on_status(self, node: str, status: NodeStatus, link: int, *, will: bool) -> None:
         if status.state == "online":
@@ -149,18 +149,13 @@ class Receiver:
         if gone and leader is not None and node_of(leader) == node:
             self._elector.hint(leader)
 
-    def _on_leader(self, found: Opened | Dropped) -> None:
-        if isinstance(found, Dropped | Copy):
-            return
+    def _on_leader(self, found: Opened) -> None:
         try:
             notice = found.read(LeaderNotice)
         except InvalidInput:
-            self._count("not understood")
+            self._soft.count_dropped("not understood")
         else:
             self._soft.leader_said(notice.term, found.stamp.nonce)
 
     def _heard(self, node: str) -> None:
         self._membership.heard(node, self._clock.now_s())
-
-    def _count(self, reason: str) -> None:
-        self._soft.dropped_messages[reason] = self._soft.dropped_messages.get(reason, 0) + 1
