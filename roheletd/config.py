@@ -4,12 +4,12 @@ The description at each field is the reference that `roheletd config-check --exp
 that the documentation cannot differ from the code. An unknown key is an error that names its path.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from roheletd.errors import InvalidInput
 from roheletd.model import Name, StrategyName
@@ -33,6 +33,17 @@ Host = Annotated[
         description="an IP address or a host name, without a port",
     ),
 ]
+
+Algorithm = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_]\w*:[A-Za-z_]\w*$(?!\n)",
+        max_length=253,
+        description="module:Class, e.g. greenest:Greenest for greenest.py",
+    ),
+]
+
+Weight = Annotated[float, Meta(ge=0, le=1000)]
 
 TIMINGS: Mapping[str, Timing] = {
     "lan": Timing(heartbeat_s=0.5, election_min_s=2.0, election_max_s=4.0),
@@ -205,20 +216,75 @@ class TelemetryConfig(Section, frozen=True):
     ] = 1.0
 
 
+class WeightsConfig(Section, frozen=True):
+    """How much each score of a node counts beside the others; 0 leaves it out."""
+
+    cpu: Annotated[Weight, Meta(description="free millicores, once the instance is there")] = 1.0
+    memory: Annotated[Weight, Meta(description="free memory")] = 1.0
+    balance: Annotated[Weight, Meta(description="that all cores are used alike")] = 0.5
+    contention: Annotated[
+        Weight,
+        Meta(description="quiet cores; 8 times as much for a service that is sensitive to CPU"),
+    ] = 1.0
+    gpu: Annotated[Weight, Meta(description="full devices, and none for who needs none")] = 1.0
+    image: Annotated[Weight, Meta(description="that the image is there already")] = 0.5
+    spread: Annotated[Weight, Meta(description="no other instance of the service nearby")] = 1.0
+    temperature: Annotated[Weight, Meta(description="below 60 °C, and not throttled")] = 0.5
+    power: Annotated[Weight, Meta(description="mains, or a full battery")] = 0.5
+    user: Annotated[Weight, Meta(description="what the configured algorithm says")] = 1.0
+
+
 class AllocationConfig(Section, frozen=True):
     """How the leader places instances."""
 
     strategy: Annotated[
-        StrategyName,
+        Literal[StrategyName, 0, 1, 2],
         Meta(
             description="worst_fit: the emptiest node, which spreads load; best_fit: the fullest "
-            "that fits, which keeps room for large services; first_fit: the first by name"
+            "that fits, which keeps room for large services; first_fit: the first by name. ROHE's "
+            "numbers keep what ROHE did with them: 0 first_fit, 1 worst_fit, 2 best_fit"
         ),
     ] = "worst_fit"
-    weights: Annotated[
-        dict[Literal["cpu", "memory"], Annotated[float, Meta(ge=0, le=1000)]],
-        Meta(description="how much each score counts; a missing one counts 1"),
-    ] = {}
+    queue_priority: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3,
+            description="which services of one priority have their turn first: 0 none, 1 those "
+            "sensitive to CPU, 2 to memory, 3 to either",
+        ),
+    ] = 3
+    queue_balance: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="after so many of those in a row one other service has its turn, so that "
+            "neither kind starves; more lets the others wait longer",
+        ),
+    ] = 3
+    preemption: Annotated[
+        bool,
+        Meta(
+            description="what fits nowhere may displace instances of lower priority; else it waits"
+        ),
+    ] = False
+    rebalance_moves: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="instances per hour that the leader may move by itself to where they "
+            "score better; each is restarted there; 0: none",
+        ),
+    ] = 0
+    algorithm: Annotated[
+        Algorithm | None,
+        Meta(description="your own filter, score, choice or whole algorithm; null: the built-in"),
+    ] = None
+    algorithm_dir: Annotated[
+        str | None, Meta(description="folder of that file; default: <data-dir>/userModule")
+    ] = None
     foreign_cpu_max: Annotated[
         float,
         Meta(
@@ -232,6 +298,7 @@ class AllocationConfig(Section, frozen=True):
         Port, Meta(description="first host port given out where a service leaves the choice")
     ] = 20_000
     port_max: Annotated[Port, Meta(description="last such host port")] = 29_999
+    weights: WeightsConfig = WeightsConfig()
 
 
 class ApiConfig(Section, frozen=True):
@@ -285,16 +352,27 @@ def parse(document: object) -> Config:
     try:
         config = msgspec.convert({} if document is None else document, Config)
     except msgspec.ValidationError as error:
-        raise _refusal(document, str(error)) from None
-    ports = config.allocation
-    if ports.port_min > ports.port_max:
-        expected = f"expected at most port_max ({ports.port_max}), got {ports.port_min}"
-        raise InvalidInput("$.allocation.port_min", expected)
+        from roheletd import reference  # noqa: PLC0415 - only a refusal pays for it
+
+        raise reference.refusal(Config, document, str(error)) from None
+    _check_allocation(config.allocation)
     if config.broker.mode == "external" and not config.broker.urls:
         raise InvalidInput("$.broker.urls", "expected at least one URL with mode external")
     if config.cluster.role == "witness" and config.cluster.voter == "never":
         raise InvalidInput("$.cluster.voter", "expected auto: a witness does nothing but vote")
     return config
+
+
+def _check_allocation(section: AllocationConfig) -> None:
+    if section.port_min > section.port_max:
+        expected = f"expected at most port_max ({section.port_max}), got {section.port_min}"
+        raise InvalidInput("$.allocation.port_min", expected)
+    in_force = asdict(section.weights)
+    if section.algorithm is None:
+        del in_force["user"]
+    if not any(in_force.values()):
+        expected = f"expected at least one weight above 0, of {', '.join(in_force)}"
+        raise InvalidInput("$.allocation.weights", expected)
 
 
 def explain() -> str:
@@ -308,10 +386,6 @@ _HEAD = """\
 The configuration of roheletd. Every key may be left out; the values here are the defaults.
 An unknown key, or a value of another type, is refused with its path."""
 
-# `Expected `int`, got `str` - at `$.api.port``; the path is left out where it is the whole file.
-_PLACE = re.compile(r" - at (?:`key` in )?`(?P<path>\$[^`]*)`$")
-_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
-
 
 def _refuse_unknown(document: object, known: Section, path: str) -> None:
     """Name a key that no section has, and those it may have been meant for."""
@@ -324,27 +398,3 @@ def _refuse_unknown(document: object, known: Section, path: str) -> None:
             raise InvalidInput(field[:_PATH_MAX], f"unknown key {shown(key)}; known here: {names}")
         if isinstance(section := getattr(known, key), Section):
             _refuse_unknown(value, section, f"{path}.{key}")
-
-
-def _refusal(document: object, complaint: str) -> InvalidInput:
-    """The complaint of the decoder, as a refusal that says which values would have been right."""
-    from roheletd import reference  # noqa: PLC0415 - only a refusal pays for it
-
-    found = _PLACE.search(complaint)
-    place = found["path"] if found else "$"
-    rules = {key.path: key.rule for key in reference.keys(Config)}
-    rule = rules.get(place.partition("[")[0], "a mapping")
-    value = _at(document, place)
-    if found and isinstance(value, dict | list) and rule.startswith(("a mapping of", "a list of")):
-        # The value is of the right kind: only the decoder knows what is wrong inside.
-        return InvalidInput(place, f"expected {rule}; inside it: {complaint[: found.start()]}")
-    return InvalidInput(place, f"expected {rule}, got {shown(value)}")
-
-
-def _at(document: object, place: str) -> object:
-    for key, index in _STEP.findall(place):
-        if isinstance(document, dict):
-            document = document.get(key)
-        elif isinstance(document, list):
-            document = document[int(index)]
-    return document

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from roheletd import identity as identities
 from roheletd import token as tokens
 from roheletd.api import views
-from roheletd.api.operations import NotFound
+from roheletd.api.problems import NotFound
 from roheletd.clock import Clock
 from roheletd.cluster.commands import Missing, Rejected, RemoveNode
 from roheletd.cluster.membership import Membership

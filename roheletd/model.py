@@ -16,11 +16,20 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$(?!\n)"
 TEXT_PATTERN = r"^[^\x00]*$(?!\n)"
 MEMBER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\.[0-9a-f]{8}$(?!\n)"
 ENV_NAME_PATTERN = r"^[^=\x00]+$(?!\n)"
+LABEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,252}$(?!\n)"
+CONSTRAINT_PATTERN = (
+    r"^node\.(?:name|arch|engine|gpus|cores|memory_mib|frequency_ghz"
+    r"|labels\.[A-Za-z0-9][A-Za-z0-9_./-]{0,252})"
+    r" *(?:==|!=|>=|<=|>|<) *[^\s=<>!\x00](?:[^\x00]{0,254}[^\s\x00])?$(?!\n)"
+)
 MEANINGS = {
     NAME_PATTERN: "a name of letters, digits, '_' and '-', 1 to 63 characters",
     MEMBER_ID_PATTERN: "a node's name, a dot and 8 hexadecimal digits",
     TEXT_PATTERN: "text without a NUL character",
     ENV_NAME_PATTERN: "a name without '=' and NUL, 1 to 256 characters",
+    LABEL_PATTERN: "a label of letters, digits, '_', '-', '.' and '/', 1 to 253 characters",
+    CONSTRAINT_PATTERN: "`node.FACT OPERATOR VALUE`, where FACT is name, arch, engine, gpus, "
+    "cores, memory_mib, frequency_ghz or labels.KEY, and OPERATOR is ==, !=, >=, <=, > or <",
 }
 """What each pattern asks for, in words, for whoever sent something else."""
 
@@ -38,6 +47,10 @@ EnvName = Annotated[
 ]
 EnvValue = Annotated[
     str, Meta(pattern=TEXT_PATTERN, max_length=131_000, description=MEANINGS[TEXT_PATTERN])
+]
+LabelKey = Annotated[str, Meta(pattern=LABEL_PATTERN, description=MEANINGS[LABEL_PATTERN])]
+Constraint = Annotated[
+    str, Meta(pattern=CONSTRAINT_PATTERN, description=MEANINGS[CONSTRAINT_PATTERN])
 ]
 Millicores = Annotated[int, Meta(ge=0, le=10_000_000)]
 Mebibytes = Annotated[int, Meta(ge=0, le=1_000_000_000)]
@@ -63,6 +76,16 @@ class Port(Value, frozen=True):
     required: Annotated[
         bool, Meta(description="false: another host port will do where this one is taken")
     ] = True
+
+
+class Neighbour(Value, frozen=True):
+    """Another service, and how near is near: on the same node, or on nodes of one label value."""
+
+    service: Name
+    over: Annotated[
+        LabelKey | None,
+        Meta(description="label whose values divide the nodes, e.g. zone; null: the node itself"),
+    ] = None
 
 
 class Service(Value, frozen=True):
@@ -94,7 +117,38 @@ class Service(Value, frozen=True):
         Meta(max_length=16, description="type to percent of one device, e.g. {gpu: 30}"),
     ] = {}
     gpu_memory_mib: Mebibytes = 0
+    spread_devices: Annotated[
+        bool,
+        Meta(description="an accelerator's percent may come from several devices of one node"),
+    ] = False
     sensitivity: Annotated[int, Meta(ge=0, le=3, description="0 none, 1 CPU, 2 memory, 3 both")] = 0
+    priority: Annotated[
+        int, Meta(ge=0, le=1000, description="higher ones are placed first; see preemption")
+    ] = 0
+    architectures: Annotated[
+        tuple[Name, ...],
+        Meta(max_length=16, description="what the image is made for, e.g. [arm64]; empty: any"),
+    ] = ()
+    constraints: Annotated[
+        tuple[Constraint, ...],
+        Meta(max_length=64, description="what a node must be, e.g. `node.labels.zone == hall`"),
+    ] = ()
+    affinity: Annotated[
+        tuple[Neighbour, ...],
+        Meta(max_length=64, description="only where an instance of each of these services is"),
+    ] = ()
+    anti_affinity: Annotated[
+        tuple[Neighbour, ...],
+        Meta(max_length=64, description="only where no instance of any of these services is"),
+    ] = ()
+    spread_over: Annotated[
+        LabelKey | None,
+        Meta(description="label over whose values the replicas are spread; null: over nodes"),
+    ] = None
+    all_or_nothing: Annotated[
+        bool,
+        Meta(description="the services of this application start together, or none of them does"),
+    ] = False
     ports: Annotated[tuple[Port, ...], Meta(max_length=256)] = ()
     labels: Annotated[dict[Text, Text], Meta(max_length=256)] = {}
     strategy: Annotated[
@@ -201,6 +255,7 @@ class Placement(Value, frozen=True):
     memory_mib: Mebibytes = 0
     vms_mib: Mebibytes = 0
     gpu_memory_mib: Mebibytes = 0
+    sensitivity: Annotated[int, Meta(ge=0, le=3)] = 0
     score: float = 0.0
     terms: dict[str, float] = {}
     placed_at: int = 0
@@ -217,7 +272,23 @@ def contradiction(service: Service) -> tuple[str, str] | None:
             return f"ports[{position}].host_port", f"expected each host port once, got {host}"
         containers.add(container)
         hosts.add(host)
+    for position, apart in enumerate(service.anti_affinity):
+        for near in service.affinity:
+            # Whoever shares a node shares the value of each of its labels.
+            if near.service == apart.service and near.over in (None, apart.over):
+                return (
+                    f"anti_affinity[{position}].service",
+                    f"expected a service that `affinity` does not name, got {apart.service}",
+                )
     return None
+
+
+def is_cpu_sensitive(sensitivity: int) -> bool:
+    return sensitivity in (1, 3)
+
+
+def is_memory_sensitive(sensitivity: int) -> bool:
+    return sensitivity in (2, 3)
 
 
 def node_of(member_id: str) -> str:

@@ -4,13 +4,16 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
-from roheletd import __version__
-from roheletd.allocation.snapshot import Profile
+from roheletd import __version__, plugins
+from roheletd.allocation.algorithm import Algorithm, NotLoaded
+from roheletd.allocation.profile import profile_of
 from roheletd.api.operations import Operations
 from roheletd.api.server import ApiServer
 from roheletd.broker import readable
@@ -92,7 +95,8 @@ class Parts:
         )
         self._membership = Membership(me=me.node, limits=self._limits, now_s=clock.now_s())
         self._events = Events(node=me.node, wall_s=clock.wall_s)
-        self._profile = Profile(**asdict(config.allocation))
+        self._profile = profile_of(config.allocation)
+        self._algorithm = self._load_algorithm()
         self._make_log()
         self.announcer = self._make_announcer()
         self._leader = self._make_leader()
@@ -136,6 +140,8 @@ class Parts:
         self._events.listeners.add(
             lambda event: logger.info("%s: %s %s", event.kind, event.subject, event.reason)
         )
+        self._algorithm.on_loaded.append(self._leader.wake)
+        self._algorithm.tell(self.soft, self._events)
         self._follow_state()
 
     def _follow_state(self) -> None:
@@ -373,10 +379,24 @@ class Parts:
             state=self._state,
         )
 
+    def _load_algorithm(self) -> Algorithm:
+        """A user's; one that cannot be loaded is told about, and the built-in does without it."""
+        allocation = self._config.allocation
+        if allocation.algorithm is None:
+            return Algorithm()
+        folder = Path(allocation.algorithm_dir or self._data_dir / "userModule")
+        algorithm = Algorithm(
+            allocation.algorithm, partial(plugins.load, allocation.algorithm, folder)
+        )
+        with suppress(NotLoaded):
+            algorithm.reload()
+        return algorithm
+
     def _make_leader(self) -> Leader:
         return Leader(
             log=self.proposer,
             profile=self._profile,
+            algorithm=self._algorithm,
             state=self._state,
             soft=self.soft,
             membership=self._membership,
@@ -417,6 +437,7 @@ class Parts:
             cluster=self._me.cluster,
             version=__version__,
             profile=self._profile,
+            algorithm=self._algorithm,
             state=self._state,
             soft=self.soft,
             membership=self._membership,

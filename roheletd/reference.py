@@ -1,19 +1,27 @@
 """What a closed struct's types say in words: the reference of every key, and the rule of one.
 
-The configuration is documented at its fields, so that the reference cannot differ from the code.
+The configuration is documented at its fields, so that the reference cannot differ from the code,
+and a refusal repeats it.
 """
 
+import re
 from collections.abc import Iterator
 
 import msgspec
 from msgspec import Struct
 from msgspec import inspect as types
 
+from roheletd.errors import InvalidInput
 from roheletd.model import NAME_PATTERN
+from roheletd.wording import shown
 
 _COLUMNS = 92
 _SIMPLE = {types.BoolType: "true or false", types.NoneType: "null", types.StrType: "text"}
 _UNITS = {"s": "seconds", "mib": "MiB", "millicores": "millicores"}
+
+# `Expected `int`, got `str` - at `$.api.port``; the path is left out where it is the whole file.
+_PLACE = re.compile(r" - at (?:`key` in )?`(?P<path>\$[^`]*)`$")
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
 class Key(Struct, frozen=True):
@@ -47,6 +55,28 @@ def explained(root: type[Struct], head: str) -> str:
             lines += _comment(f"({key.rule})", indent)
             lines.append(f"{indent}{name}: {msgspec.json.encode(key.default).decode()}")
     return "\n".join(lines) + "\n"
+
+
+def refusal(root: type[Struct], document: object, complaint: str) -> InvalidInput:
+    """The complaint of the decoder, as a refusal that says which values would have been right."""
+    found = _PLACE.search(complaint)
+    place = found["path"] if found else "$"
+    rules = {key.path: key.rule for key in keys(root)}
+    rule = rules.get(place.partition("[")[0], "a mapping")
+    value = _at(document, place)
+    if found and isinstance(value, dict | list) and rule.startswith(("a mapping of", "a list of")):
+        # The value is of the right kind: only the decoder knows what is wrong inside.
+        return InvalidInput(place, f"expected {rule}; inside it: {complaint[: found.start()]}")
+    return InvalidInput(place, f"expected {rule}, got {shown(value)}")
+
+
+def _at(document: object, place: str) -> object:
+    for key, index in _STEP.findall(place):
+        if isinstance(document, dict):
+            document = document.get(key)
+        elif isinstance(document, list):
+            document = document[int(index)]
+    return document
 
 
 def _keys(info: types.StructType, path: str) -> Iterator[Key]:

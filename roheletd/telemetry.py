@@ -10,6 +10,7 @@ rate over such a moment is unknown; it is reported as 0, never as a negative or 
 """
 
 import math
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from roheletd.model import MILLICORES_PER_CORE, Capacity, Gpu
 
 SMOOTHING_TAU_S = 15.0
+IMAGES_AGAIN_S = 30.0
 
 
 class CpuUse(Struct, frozen=True, kw_only=True):
@@ -62,6 +64,13 @@ class ThermalZone(Struct, frozen=True, kw_only=True):
     celsius: float | None
 
 
+class PowerUse(Struct, frozen=True, kw_only=True):
+    """What feeds the node now; `charge` of its batteries, 0 to 1, null where they do not say."""
+
+    source: Literal["mains", "battery"]
+    charge: float | None = None
+
+
 class GpuUse(Struct, frozen=True, kw_only=True):
     """One GPU; a figure the driver does not give is null, never 0."""
 
@@ -79,19 +88,27 @@ class InstanceUse(Struct, frozen=True, kw_only=True):
     """One instance of ours, as its node sees it; null where the engine cannot tell.
 
     `refused_ports` are host ports it was to have, of which something that is not ours holds one.
+    `refused_image`: it does not run because this node cannot get its image, or not run that one.
+    `cores_millicores` is its CPU as its threads would spread over its cores, largest first.
     """
 
     instance: str
     state: str
     cpu_millicores: int | None = None
     memory_mib: int | None = None
+    cores_millicores: tuple[int, ...] | None = None
     restarts: int = 0
     reason: str = ""
     refused_ports: tuple[int, ...] = ()
+    refused_image: bool = False
 
 
 class Telemetry(Struct, frozen=True, kw_only=True):
-    """What one node says of itself. `at_s` is wall-clock and for people only."""
+    """What one node says of itself. `at_s` is wall-clock and for people only.
+
+    `images` are by their `short_name`, at most 200; null: as this node said before (see
+    `Repetition`).
+    """
 
     node: str
     at_s: float
@@ -102,10 +119,32 @@ class Telemetry(Struct, frozen=True, kw_only=True):
     network: tuple[NetworkUse, ...] = ()
     thermal: tuple[ThermalZone, ...] = ()
     throttled: tuple[str, ...] = ()
+    power: PowerUse | None = None
     gpus: tuple[GpuUse, ...] = ()
     taken_ports: tuple[int, ...] = ()
+    images: tuple[str, ...] | None = None
     instances: tuple[InstanceUse, ...] = ()
     sick: dict[str, str] = {}
+
+
+class Repetition:
+    """Leaves the images out of a report that would only say them again.
+
+    Each second, 200 names would be most of what a node says. They are said when they differ and
+    every `IMAGES_AGAIN_S`, and hold until they are said otherwise. So whoever lost that message,
+    or has only begun to listen, is right again by then; until then a score is a little off.
+    """
+
+    def __init__(self) -> None:
+        self._said: tuple[str, ...] | None = None
+        self._said_for_s = 0.0
+
+    def without(self, report: Telemetry) -> Telemetry:
+        self._said_for_s += report.interval_s
+        if report.images == self._said and self._said_for_s < IMAGES_AGAIN_S:
+            return replace(report, images=None)
+        self._said, self._said_for_s = report.images, 0.0
+        return report
 
 
 class CoreTicks(Struct, frozen=True):
@@ -166,6 +205,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     network: dict[str, Traffic] = {}
     thermal: tuple[ThermalZone, ...] = ()
     throttled: tuple[str, ...] = ()
+    power: PowerUse | None = None
     gpus: tuple[GpuReading, ...] = ()
     taken_ports: tuple[int, ...] = ()
     sick: dict[str, str] = {}
@@ -178,6 +218,7 @@ def report(
     node: str,
     at_s: float,
     instances: tuple[InstanceUse, ...] = (),
+    images: tuple[str, ...] | None = None,
 ) -> Telemetry:
     """What happened between two samples; `at_s` is wall-clock time, used for nothing but show."""
     elapsed_s = max(0.0, current.monotonic_s - previous.monotonic_s)
@@ -191,8 +232,10 @@ def report(
         network=_network_uses(previous, current, elapsed_s),
         thermal=current.thermal,
         throttled=current.throttled,
+        power=current.power,
         gpus=_gpu_uses(previous, current),
         taken_ports=current.taken_ports,
+        images=images,
         instances=instances,
         sick=current.sick,
     )

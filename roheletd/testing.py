@@ -15,14 +15,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from roheletd import token as tokens
-from roheletd.api.operations import NotFound
+from roheletd.api.problems import NotFound
 from roheletd.api.views import ClusterView, MemberView
 from roheletd.clock import Clock
 from roheletd.cluster import commands
 from roheletd.cluster.commands import AnyCommand, Outcome, Proposal
 from roheletd.cluster.reconcile import Container, InstanceSpec, Usage
 from roheletd.cluster.state import ClusterState
-from roheletd.engines import EngineError, EngineInfo, PortTaken
+from roheletd.engines import EngineError, EngineInfo, ImageRefused, PortTaken
 from roheletd.errors import Refused, Unavailable
 from roheletd.raft import Entry, Save, Saved
 from roheletd.store import Store, StoreFailed
@@ -379,6 +379,7 @@ class MemoryEngine:
         self.info = EngineInfo(kind="docker", name=name, version="1", address="memory")
         self.containers: dict[str, Container] = {}
         self.used: dict[str, Usage] = {}
+        self.threads_s: dict[str, dict[int, float]] = {}
         self.asked: list[str] = []
         """Every request that changes something, in order: `run web.1`."""
         self.slow: set[str] = set()
@@ -391,6 +392,8 @@ class MemoryEngine:
         self._absent = ""
         self._refusals: dict[str, Callable[[], EngineError]] = {}
         self._changed = asyncio.Event()
+        self._images: tuple[str, ...] = ()
+        self._images_changed = asyncio.Event()
         self._numbers = itertools.count(1)
 
     def lose(self, reason: str) -> None:
@@ -400,6 +403,8 @@ class MemoryEngine:
             if not waiting.done():
                 waiting.set_exception(Unavailable(reason))
         self._changed.set()
+
+        self._images_changed.set()
 
     def come_back(self) -> None:
         self._absent = ""
@@ -411,6 +416,15 @@ class MemoryEngine:
     def refuse_ports(self, instance: str, *ports: int) -> None:
         """Another program holds one of `ports`, until `allow`."""
         self._refusals[instance] = lambda: PortTaken(ports)
+
+    def refuse_image(self, instance: str, reason: str) -> None:
+        """The image of `instance` cannot be had, until `allow`."""
+        self._refusals[instance] = lambda: ImageRefused(reason)
+
+    def has_images(self, *names: str) -> None:
+        """Somebody pulls and deletes images: these are there now."""
+        self._images = names
+        self._images_changed.set()
 
     def allow(self, what: str) -> None:
         del self._refusals[what]
@@ -481,12 +495,24 @@ class MemoryEngine:
         running = (copy.id for copy in self.containers.values() if copy.state == "running")
         return {key: self.used.get(key, Usage(cpu_s=0.0, memory_mib=1)) for key in running}
 
+    def threads(self, container_id: str) -> dict[int, float]:
+        return self.threads_s.get(container_id, {})
+
     async def changes(self) -> AsyncIterator[None]:
         self._must_answer()
         while True:
             yield None
             await self._changed.wait()
             self._changed.clear()
+            self._must_answer()
+
+    async def images(self) -> AsyncIterator[tuple[str, ...]]:
+        self._must_answer()
+        self._must_allow("images")
+        while True:
+            yield self._images
+            await self._images_changed.wait()
+            self._images_changed.clear()
             self._must_answer()
 
     async def _work(self, verb: str, instance: str) -> None:

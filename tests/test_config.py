@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roheletd.config import TIMINGS, Config, explain, parse
+from roheletd.config import TIMINGS, Config, WeightsConfig, explain, parse
 from roheletd.documents import load
 from roheletd.errors import InvalidInput
 from roheletd.reference import Key, keys
@@ -107,8 +107,11 @@ def test_the_explanation_fits_a_terminal_of_100_columns() -> None:
         ),
         (
             {"allocation": {"strategy": "best"}},
-            '$.allocation.strategy: expected one of best_fit, first_fit, worst_fit, got "best"',
+            '.strategy: expected one of 0, 1, 2, best_fit, first_fit, worst_fit, got "best"',
         ),
+        ({"allocation": {"strategy": 3}}, "best_fit, first_fit, worst_fit, got 3"),
+        ({"allocation": {"strategy": "1"}}, 'best_fit, first_fit, worst_fit, got "1"'),
+        ({"allocation": {"strategy": True}}, "best_fit, first_fit, worst_fit, got true"),
         ({"cluster": {"name": "a b"}}, "$.cluster.name: expected null or a name (letters, "),
         ({"node": {"name": "n" * 64}}, "$.node.name: expected null or a name (letters, digits, "),
         (
@@ -117,8 +120,26 @@ def test_the_explanation_fits_a_terminal_of_100_columns() -> None:
         ),
         ({"broker": {"urls": "mqtt://a"}}, "$.broker.urls: expected a list of text: mqtt://HOST"),
         (
-            {"allocation": {"weights": {"gpu": 1}}},
-            "one of cpu, memory to a number from 0 up to 1000; inside it: Invalid enum value 'gpu'",
+            {"allocation": {"weights": {"disk": 1}}},
+            '$.allocation.weights.disk: unknown key "disk"; known here: cpu, memory, balance, ',
+        ),
+        (
+            {"allocation": {"weights": {"spread": -0.5}}},
+            "$.allocation.weights.spread: expected a number from 0 up to 1000, got -0.5",
+        ),
+        ({"allocation": {"weights": {"gpu": math.nan}}}, "from 0 up to 1000, got nan"),
+        ({"allocation": {"weights": {"gpu": math.inf}}}, "from 0 up to 1000, got inf"),
+        ({"allocation": {"weights": {"gpu": 10**400}}}, "from 0 up to 1000, got a huge number"),
+        ({"allocation": {"weights": {"gpu": "1"}}}, 'from 0 up to 1000, got "1"'),
+        ({"allocation": {"weights": 0}}, "$.allocation.weights: expected a mapping, got 0"),
+        ({"allocation": {"queue_priority": 4}}, "a whole number from 0 up to 3, got 4"),
+        ({"allocation": {"queue_balance": -1}}, "a whole number from 0 up to 1000, got -1"),
+        ({"allocation": {"queue_balance": 2.5}}, "a whole number from 0 up to 1000, got 2.5"),
+        ({"allocation": {"preemption": 1}}, "$.allocation.preemption: expected true or false"),
+        ({"allocation": {"rebalance_moves": 1001}}, "number from 0 up to 1000, got 1001"),
+        (
+            {"broker": {"urls": [1]}},
+            "$.broker.urls[0]: expected a list of text: mqtt://HOST[:PORT] or mqtts://HOST",
         ),
         ({"node": {"labels": {"a": 1}}}, "a mapping of text to text; inside it: Expected `str`"),
         (
@@ -144,6 +165,59 @@ def test_the_explanation_fits_a_terminal_of_100_columns() -> None:
 )  # fmt: skip
 def test_a_refusal_names_the_key_and_what_was_expected(document: object, message: str) -> None:
     assert message in refusal(document)
+
+
+@pytest.mark.parametrize("strategy", ["first_fit", "best_fit", "worst_fit", 0, 1, 2])
+def test_a_strategy_is_given_by_its_name_or_by_its_number_in_rohe(strategy: object) -> None:
+    assert parse({"allocation": {"strategy": strategy}}).allocation.strategy == strategy
+
+
+def test_weights_are_fractions_and_one_that_is_not_given_keeps_its_default() -> None:
+    weights = parse({"allocation": {"weights": {"cpu": 0.25, "image": 0}}}).allocation.weights
+    assert weights == WeightsConfig(cpu=0.25, image=0.0)
+    assert weights.balance == WeightsConfig().balance > 0
+
+
+NONE_COUNTS = dict.fromkeys(WeightsConfig.__struct_fields__, 0)
+ONLY_USER = {**NONE_COUNTS, "user": 1}
+
+
+@pytest.mark.parametrize("weights", [NONE_COUNTS, ONLY_USER, {**NONE_COUNTS, "cpu": -0.0}])
+def test_weights_of_which_none_counts_are_refused(weights: dict[str, float]) -> None:
+    assert refusal({"allocation": {"weights": weights}}) == (
+        "$.allocation.weights: expected at least one weight above 0, of cpu, memory, balance, "
+        "contention, gpu, image, spread, temperature, power"
+    )
+
+
+def test_the_weight_of_an_algorithm_counts_where_there_is_one() -> None:
+    parse({"allocation": {"weights": ONLY_USER, "algorithm": "mine:Mine"}})
+    message = refusal({"allocation": {"weights": NONE_COUNTS, "algorithm": "mine:Mine"}})
+    assert message.endswith("temperature, power, user")
+
+
+@pytest.mark.parametrize("one", WeightsConfig.__struct_fields__)
+def test_one_weight_is_enough(one: str) -> None:
+    allocation = {"weights": {**NONE_COUNTS, one: 0.1}, "algorithm": "mine:Mine"}
+    assert parse({"allocation": allocation}).allocation.algorithm == "mine:Mine"
+
+
+@pytest.mark.parametrize("name", ["quiet:Quiet", "own_rules2:NightShift2", "_a:_B"])
+def test_an_algorithm_is_named_by_module_and_class(name: str) -> None:
+    assert parse({"allocation": {"algorithm": name}}).allocation.algorithm == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "quiet", "quiet:", ":Quiet", "a.b:C", ".a:C", "a:B.C", "a/b:C", "1a:B", "a:B\n"]
+)
+def test_an_algorithm_of_another_form_is_refused_with_an_example(name: str) -> None:
+    message = refusal({"allocation": {"algorithm": name}})
+    assert "$.allocation.algorithm: expected null or text: module:Class, e.g. " in message
+
+
+def test_what_the_leader_does_by_itself_is_off_until_somebody_wants_it() -> None:
+    section = parse({}).allocation
+    assert (section.preemption, section.rebalance_moves, section.algorithm) == (False, 0, None)
 
 
 def test_a_refusal_is_short_however_long_the_input_is() -> None:

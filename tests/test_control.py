@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from roheletd import identity as identities
 from roheletd import token as tokens
-from roheletd.api.operations import NotFound
+from roheletd.api.problems import NotFound
 from roheletd.api.views import MemberView
 from roheletd.cluster.commands import JoinNode
 from roheletd.cluster.soft import BrokerLink

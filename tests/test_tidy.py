@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "roheletd"
 
 LAYERS = (
-    {"decoding", "errors", "model", "raft", "wording"},
+    {"decoding", "errors", "image", "model", "raft", "wording"},
     {"documents", "messages", "reference", "telemetry"},
     {"cluster", "config", "observation"},
     {"allocation", "frames", "rohe", "token"},

@@ -1,38 +1,42 @@
-"""One instance: judge every node, choose one, name its cores, devices and ports.
+"""Instances of one service: find the best node for each, name its cores, devices and ports.
 
-`allocate` decides, `explain` shows: both go through `judge`, so that `why` cannot tell another
+`Allocator` decides, `explain` shows: both go through one `Judge`, so that `why` cannot tell another
 story than the one that happened.
 """
 
+from collections.abc import Mapping, Sequence
+from functools import partial
+from hashlib import blake2b
 from random import Random
 
 from msgspec import Struct
 
-from roheletd.allocation.cores import assign_cores, assign_gpus, assign_ports
-from roheletd.allocation.filters import FILTERS, port_choices
-from roheletd.allocation.scores import SCORES, total
-from roheletd.allocation.snapshot import FreeNode, Profile, Snapshot, cpu_need
-from roheletd.model import Placement, Port, Service, StrategyName, accelerators, demand
-
-
-class Verdict(Struct, frozen=True, kw_only=True):
-    """One node's answer: `refusals` by filter, or else the score and its terms."""
-
-    node: str
-    refusals: dict[str, str] = {}
-    score: float = 0.0
-    terms: dict[str, float] = {}
+from roheletd.allocation.algorithm import HookFailed, Hooks
+from roheletd.allocation.ask import Ask, ask_of
+from roheletd.allocation.books import Books
+from roheletd.allocation.cores import assign_ports, fit
+from roheletd.allocation.filters import port_choices
+from roheletd.allocation.judge import Judge, Verdict
+from roheletd.allocation.ranking import Ranking, Turn
+from roheletd.allocation.snapshot import FreeNode, Profile, Snapshot
+from roheletd.model import Placement, Port, Service, StrategyName
 
 
 class Unplaceable(Struct, frozen=True, kw_only=True):
-    """No node takes the service now; why, node by node."""
+    """No node takes the service now; why, node by node.
+
+    `because` says what keeps it back where that is no node (see `all_or_nothing`).
+    """
 
     service: str
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    because: str = ""
 
     @property
     def reason(self) -> str:
         """One line: how many nodes each filter refused, and an example where there is one node."""
+        if self.because:
+            return self.because
         if not self.verdicts:
             return "there is no node"
         if len(self.verdicts) == 1:
@@ -46,67 +50,166 @@ class Unplaceable(Struct, frozen=True, kw_only=True):
         return f"no node of {len(self.verdicts)} fits ({refused})"
 
 
-def judge(free: FreeNode, service: Service, profile: Profile) -> Verdict:
-    """What every filter and every score says of `service` on this node."""
-    refusals = {}
-    for name, refuses in FILTERS.items():
-        reason = refuses(free, service, profile)
-        if reason is not None:
-            refusals[name] = reason
-    if refusals:
-        return Verdict(node=free.name, refusals=refusals)
-    terms = {name: round(score(free, service), 4) for name, score in SCORES.items()}
-    return Verdict(node=free.name, terms=terms, score=round(total(terms, profile.weights), 4))
+class Allocator:
+    """Gives out what is free in one set of books. `rng` settles which of equal nodes is first."""
+
+    def __init__(self, books: Books, rng: Random, hooks: Hooks | None = None) -> None:
+        self.books = books
+        self._hooks = hooks
+        self._ties = ties(books.nodes, rng)
+        self._rankings: dict[tuple[Ask, StrategyName, str], Ranking] = {}
+        self._refused: dict[Ranking, tuple[int, tuple[Verdict, ...]]] = {}
+
+    def fill(
+        self, service: Service, instances: Sequence[str], revision: int
+    ) -> tuple[list[Placement], Unplaceable | None]:
+        """A place for each of `instances` in turn, and why there is none for the rest."""
+        placements: list[Placement] = []
+        while True:
+            try:
+                refused = self._fill(service, instances, revision, placements)
+            except HookFailed:
+                # The hook is None from now on, and so is what was worked out with it.
+                self._rankings.clear()
+            else:
+                return placements, refused
+
+    def ranking(self, service: Service) -> Ranking:
+        """The ranking that this service shares with all of the same needs."""
+        ask = ask_of(service, self.books.shunned_by)
+        strategy = service.strategy or self.books.profile.strategy
+        own = service.name if self._looks_at_nodes else ""
+        ranking = self._rankings.get((ask, strategy, own))
+        if ranking is None:
+            judge = judge_of(service, ask, self.books, self._hooks)
+            ranking = Ranking(judge, self.books, strategy, self._ties.__getitem__)
+            self._rankings[ask, strategy, own] = ranking
+        return ranking
+
+    def placement(
+        self, service: Service, judge: Judge, node: str, instance: str, revision: int
+    ) -> Placement:
+        """What an instance gets on a node that takes it."""
+        free, profile = self.books.nodes[node], self.books.profile
+        given = fit(free, judge.ask)
+        ports = assign_ports(free.ports, service.ports, port_choices(profile))
+        assert given is not None, "the filters `cores` and `gpu` let it through"
+        assert not isinstance(ports, Port), "the filter `ports` let it through"
+        terms = judge.terms(free, service.name)
+        return Placement(
+            instance=instance,
+            service=service.name,
+            node=node,
+            revision=revision,
+            cores=given.cores,
+            gpus=given.gpus,
+            ports=ports,
+            cpu_millicores=judge.ask.cpu_millicores,
+            memory_mib=service.memory_mib,
+            vms_mib=service.vms_mib,
+            gpu_memory_mib=service.gpu_memory_mib if given.gpus else 0,
+            sensitivity=service.sensitivity,
+            score=round(judge.score(terms), 4),
+            terms={name: round(value, 4) for name, value in terms.items()},
+        )
+
+    def takers(self, judge: Judge) -> list[FreeNode]:
+        """All nodes that no filter refuses."""
+        return [free for free in self.books.nodes.values() if judge.takes(free)]
+
+    @property
+    def _looks_at_nodes(self) -> bool:
+        hooks = self._hooks
+        return hooks is not None and (hooks.filter is not None or hooks.score is not None)
+
+    def _fill(
+        self,
+        service: Service,
+        instances: Sequence[str],
+        revision: int,
+        placements: list[Placement],
+    ) -> Unplaceable | None:
+        """Adds to `placements`, so that what was given out is known also where a hook fails."""
+        ranking = self.ranking(service)
+        turn = Turn(ranking, self.books, service.name, over_nodes=service.spread_over is None)
+        try:
+            for instance in instances[len(placements) :]:
+                node = self._chosen(service, ranking.judge, turn)
+                if node is None:
+                    return self._unplaceable(service, ranking)
+                found = self.placement(service, ranking.judge, node, instance, revision)
+                self.books.place(found)
+                turn.placed(node)
+                placements.append(found)
+        finally:
+            turn.close()
+        return None
+
+    def _chosen(self, service: Service, judge: Judge, turn: Turn) -> str | None:
+        """By the user's algorithm where there is one that chooses, else the best of the ranking."""
+        hooks = self._hooks
+        if hooks is not None and hooks.allocate is not None:
+            return hooks.allocate(self.takers(judge), service)
+        best = turn.best()
+        if best is not None and hooks is not None and hooks.select is not None:
+            takers = self.takers(judge)
+            verdicts = [(free, judge.verdict(free, service.name)) for free in takers]
+            return hooks.select(
+                [(free, verdict.score, verdict.terms) for free, verdict in verdicts], service
+            )
+        return best
+
+    def _unplaceable(self, service: Service, ranking: Ranking) -> Unplaceable:
+        """Services of one ask are refused for the same reasons, which are found only once."""
+        at = len(self.books.changes)
+        known_at, verdicts = self._refused.get(ranking, (-1, ()))
+        if known_at != at:
+            nodes = self.books.nodes.values()
+            verdicts = tuple(ranking.judge.verdict(free, service.name) for free in nodes)
+            self._refused[ranking] = (at, verdicts)
+        return Unplaceable(service=service.name, verdicts=verdicts)
 
 
-def explain(snapshot: Snapshot, service: Service, profile: Profile) -> tuple[Verdict, ...]:
-    return tuple(judge(free, service, profile) for free in snapshot.nodes.values())
+def judge_of(service: Service, ask: Ask, books: Books, hooks: Hooks | None = None) -> Judge:
+    """A judge for this service; with hooks that look at nodes it is that of no other one."""
+    asks = hooks.filter if hooks is not None else None
+    scores = hooks.score if hooks is not None else None
+    return Judge(
+        ask,
+        books,
+        service.strategy or books.profile.strategy,
+        refuses_more=None if asks is None else partial(asks, service=service),
+        scores_more=None if scores is None else partial(scores, service=service),
+    )
+
+
+def explain(
+    snapshot: Snapshot, service: Service, profile: Profile, hooks: Hooks | None = None
+) -> tuple[Verdict, ...]:
+    """What every filter and every score says of one more instance, node by node."""
+    books = Books(snapshot, profile)
+    ask = ask_of(service, snapshot.shunned_by)
+    while True:
+        judge = judge_of(service, ask, books, hooks)
+        try:
+            return tuple(judge.verdict(free, service.name) for free in books.nodes.values())
+        except HookFailed:
+            continue  # it is None from now on
 
 
 def allocate(
     snapshot: Snapshot, service: Service, profile: Profile, rng: Random
 ) -> Placement | Unplaceable:
-    """A placement without instance name and revision, which are the caller's to give."""
-    verdicts = explain(snapshot, service, profile)
-    feasible = [verdict for verdict in verdicts if not verdict.refusals]
-    if not feasible:
-        return Unplaceable(service=service.name, verdicts=verdicts)
-    chosen = select(feasible, service.strategy or profile.strategy, rng)
-    return _placement(snapshot.nodes[chosen.node], service, chosen, profile)
+    """One placement, without instance name and revision, which are the caller's to give."""
+    placements, refused = Allocator(Books(snapshot, profile), rng).fill(service, [""], 0)
+    return refused or placements[0]
 
 
-def select(feasible: list[Verdict], strategy: StrategyName, rng: Random) -> Verdict:
-    """The textbook meanings: first fit takes the first, best fit the fullest, worst the emptiest.
-
-    Equal scores are decided by `rng`, which the caller seeded, so that a decision can be repeated.
-    """
-    assert feasible
-    if strategy == "first_fit":
-        return min(feasible, key=lambda verdict: verdict.node)
-    choose = min if strategy == "best_fit" else max
-    score = choose(verdict.score for verdict in feasible)
-    return rng.choice([verdict for verdict in feasible if verdict.score == score])
+def ties(nodes: Mapping[str, object], rng: Random) -> dict[str, int]:
+    """An order of nodes for where they are equal: drawn once, and the same for the same seed."""
+    seed = rng.getrandbits(64)
+    return {name: _tie(f"{seed}/{name}".encode()) for name in nodes}
 
 
-def _placement(free: FreeNode, service: Service, verdict: Verdict, profile: Profile) -> Placement:
-    cores = assign_cores(free.cores, demand(service))
-    gpus = assign_gpus(free.gpus, accelerators(service), service.gpu_memory_mib)
-    ports = assign_ports(free.ports, service.ports, port_choices(profile))
-    assert cores is not None, "the filter `cores` let it through"
-    assert gpus is not None, "the filter `gpu` let it through"
-    assert not isinstance(ports, Port), "the filter `ports` let it through"
-    return Placement(
-        instance="",
-        service=service.name,
-        node=free.name,
-        revision=0,
-        cores=cores,
-        gpus=gpus,
-        ports=ports,
-        cpu_millicores=cpu_need(service),
-        memory_mib=service.memory_mib,
-        vms_mib=service.vms_mib,
-        gpu_memory_mib=service.gpu_memory_mib if accelerators(service) else 0,
-        score=verdict.score,
-        terms=verdict.terms,
-    )
+def _tie(seeded_name: bytes) -> int:
+    return int.from_bytes(blake2b(seeded_name, digest_size=8).digest(), "big")

@@ -1,43 +1,94 @@
 """Which cores, which devices, which ports: the parts of a node that a placement names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from roheletd.allocation.snapshot import FreeGpu, HostPort
+from msgspec import Struct
+
+from roheletd.allocation.ask import Ask
+from roheletd.allocation.snapshot import FreeGpu, FreeNode, HostPort
 from roheletd.model import Port, PortBinding
 
 
-def assign_cores(free: Mapping[int, int], needs: tuple[int, ...]) -> dict[int, int] | None:
+class Fit(Struct, frozen=True):
+    """Core id and device id to the share that an instance would get of it."""
+
+    cores: dict[int, int]
+    gpus: dict[str, int]
+
+
+def fit(free: FreeNode, ask: Ask) -> Fit | None:
+    """What an instance would be given of this node, or None where cores or devices are short."""
+    cores = assign_cores(free, ask)
+    if cores is None:
+        return None
+    gpus = assign_gpus(free.gpus, ask) if ask.accelerators else {}
+    return None if gpus is None else Fit(cores, gpus)
+
+
+def assign_cores(free: FreeNode, ask: Ask) -> dict[int, int] | None:
     """Core id to millicores, each need on a core of its own; None where they do not fit.
 
-    The largest need takes the freest core, the next the next. If any assignment exists, this
-    one does: swapping two needs so that the larger sits on the freer core never breaks a fit.
+    The largest need chooses first among the cores with room for it: one that keeps sensitive
+    instances undisturbed, then the freest, then the lowest id. If any assignment exists, one is
+    found: what has room for the largest need has room for every other, so that whichever of those
+    cores is taken, the rest is left no worse off.
     """
-    freest = sorted(free, key=lambda core: (-free[core], core))
-    wanted = sorted(needs, reverse=True)
-    if len(wanted) > len(freest):
+    left, order = free.cores, free.freest
+    if len(ask.demand) > len(order):
         return None
-    chosen = dict(zip(freest, wanted, strict=False))
-    return chosen if all(free[core] >= need for core, need in chosen.items()) else None
-
-
-def assign_gpus(
-    free: Iterable[FreeGpu], wanted: Mapping[str, int], memory_mib: int
-) -> dict[str, int] | None:
-    """Device id to percent, one device for each kind asked for; None where one is missing.
-
-    Of the devices that fit, the fullest is taken, so that a whole one stays whole.
-    """
-    devices = sorted(free, key=lambda item: (item.percent, item.gpu.id))
-    chosen: dict[str, int] = {}
-    for kind, percent in wanted.items():
-        for item in devices:
-            fits = item.gpu.kind == kind and item.percent >= percent
-            if fits and (item.gpu.shares_memory or item.memory_mib >= memory_mib):
-                chosen[item.gpu.id] = percent
+    if free.sensitive or (ask.cpu_sensitive and free.holders):
+        order = _undisturbed_first(free, ask)
+    chosen: dict[int, int] = {}
+    for need in ask.demand:
+        for core in order:
+            if left[core] >= need and core not in chosen:
+                chosen[core] = need
                 break
         else:
             return None
     return chosen
+
+
+def _undisturbed_first(free: FreeNode, ask: Ask) -> tuple[int, ...]:
+    """The sort is stable: within each kind, the freest stay first."""
+    held, spoilt = free.holders, free.sensitive
+    if not ask.cpu_sensitive:
+        return tuple(sorted(free.freest, key=spoilt.__contains__))
+    return tuple(sorted(free.freest, key=lambda core: (core in held) + (core in spoilt)))
+
+
+def assign_gpus(devices: Iterable[FreeGpu], ask: Ask) -> dict[str, int] | None:
+    """Device id to percent; None where what was asked for is missing.
+
+    One device for each kind, the fullest that has room, so that a whole one stays whole. With
+    `spread_devices` from several, the freest first.
+    """
+    able = [
+        item for item in devices if item.gpu.shares_memory or item.memory_mib >= ask.gpu_memory_mib
+    ]
+    chosen: dict[str, int] = {}
+    for kind, percent in ask.accelerators:
+        of_kind = [item for item in able if item.gpu.kind == kind]
+        found = _spread(of_kind, percent) if ask.spread_devices else _fullest(of_kind, percent)
+        if found is None:
+            return None
+        chosen |= found
+    return chosen
+
+
+def _fullest(devices: list[FreeGpu], percent: int) -> dict[str, int] | None:
+    fitting = [(item.percent, item.gpu.id) for item in devices if item.percent >= percent]
+    return {min(fitting)[1]: percent} if fitting else None
+
+
+def _spread(devices: list[FreeGpu], percent: int) -> dict[str, int] | None:
+    chosen = {}
+    for item in sorted(devices, key=lambda item: (-item.percent, item.gpu.id)):
+        share = min(percent, item.percent)
+        if share > 0:
+            chosen[item.gpu.id] = share
+            percent -= share
+    return None if percent else chosen
 
 
 def assign_ports(

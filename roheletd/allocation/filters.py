@@ -1,77 +1,142 @@
 """Filters: may this instance go to that node at all? A refusal is a reason a person can act on.
 
-Each takes a node and a service and answers with the reason, or with None where it does not mind.
+Each takes a node, an ask and the books, and answers with the reason, or with None where it does not
+mind. `FILTERS` says beside each what it depends on: `concerns`, whether it minds anything about an
+ask, and `moves`, whether its answer changes when instances come and go.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from msgspec import Struct
+
+from roheletd.allocation.ask import Ask
+from roheletd.allocation.books import Books
+from roheletd.allocation.constraints import architecture as canonical
+from roheletd.allocation.constraints import refusal
 from roheletd.allocation.cores import assign_cores, assign_gpus, assign_ports
-from roheletd.allocation.snapshot import FreeNode, Profile, cpu_need
-from roheletd.model import Port, Service, accelerators, demand
-
-Filter = Callable[[FreeNode, Service, Profile], str | None]
+from roheletd.allocation.snapshot import FreeNode, Profile
+from roheletd.model import Neighbour, Port
 
 
-def alive(free: FreeNode, _service: Service, _profile: Profile) -> str | None:
-    if free.liveness == "alive":
+class Filter(Struct, frozen=True):
+    """`refuses` decides; the other two say when it need not be asked."""
+
+    refuses: Callable[[FreeNode, Ask, Books], str | None]
+    concerns: Callable[[Ask], object] = lambda _ask: True
+    moves: bool = False
+
+
+def alive(free: FreeNode, _ask: Ask, _books: Books) -> str | None:
+    liveness = free.condition.liveness
+    if liveness == "alive":
         return None
-    if free.liveness == "never seen":
+    if liveness == "never seen":
         return "registered, but its daemon has not reported yet"
-    if free.liveness == "unknown":
+    if liveness == "unknown":
         return "is not heard by the node that was asked, which does not vote: ask a voter"
-    return f"is {free.liveness}"
+    return f"is {liveness}"
 
 
-def engine(free: FreeNode, service: Service, _profile: Profile) -> str | None:
+def cordoned(free: FreeNode, _ask: Ask, _books: Books) -> str | None:
+    return "is cordoned: takes no new instances" if free.condition.cordoned else None
+
+
+def engine(free: FreeNode, ask: Ask, _books: Books) -> str | None:
     if free.node.source == "declared":
         return None  # a person's file does not say; the node itself will
     match free.node.engine:
         case "none":
             return "runs no instances (no engine)"
-        case "docker" if not service.image:
+        case "docker" if not ask.image:
             return "runs containers, and the service names no image"
-        case "process" if not service.command:
+        case "process" if not ask.has_command:
             return "has no container engine, and the service names no command to run as a process"
     return None
 
 
-def cpu(free: FreeNode, service: Service, _profile: Profile) -> str | None:
-    need = cpu_need(service)
-    if need <= free.cpu_millicores:
+def architecture(free: FreeNode, ask: Ask, _books: Books) -> str | None:
+    own = canonical(free.node.arch)
+    if not own or own in ask.architectures:
         return None
-    return f"needs {need} millicores, {max(0, free.cpu_millicores)} are free"
+    return f"is {own}, and the image is made for {', '.join(ask.architectures)}"
 
 
-def cores(free: FreeNode, service: Service, _profile: Profile) -> str | None:
-    needs = demand(service)
+def constraint(free: FreeNode, ask: Ask, _books: Books) -> str | None:
+    unmet = (refusal(wanted, free.node) for wanted in ask.constraints)
+    return next((reason for reason in unmet if reason), None)
+
+
+def image(free: FreeNode, ask: Ask, _books: Books) -> str | None:
+    if ask.image in free.condition.images:
+        return None
+    why = free.condition.refused_images.get(ask.image)
+    return why and f"does not have {ask.image} and could not get it: {why}"
+
+
+def affinity(free: FreeNode, ask: Ask, books: Books) -> str | None:
+    return neighbours_refuse(free, ask, ask.affinity, ask.apart, books)
+
+
+def neighbours_refuse(
+    free: FreeNode, ask: Ask, near: Iterable[Neighbour], apart: Iterable[Neighbour], books: Books
+) -> str | None:
+    """The same for a part of the neighbours."""
+    for other in near:
+        if other.over is not None and other.over not in free.node.labels:
+            return f"must be near {other.service}, and has no label {other.over}"
+        begins = other.service == ask.itself and not books.where(other.service)
+        if not begins and not books.near(free, other):
+            return f"must be near {other.service}, which has no instance {_place(free, other)}"
+    for other in apart:
+        is_group = other.over is None or other.over in free.node.labels
+        if is_group and books.near(free, other):
+            return (
+                f"must be apart from {other.service}, which has an instance {_place(free, other)}"
+            )
+    return None
+
+
+def _place(free: FreeNode, other: Neighbour) -> str:
+    if other.over is None:
+        return "there"
+    return f"where {other.over} is {free.node.labels[other.over]}"
+
+
+def cpu(free: FreeNode, ask: Ask, _books: Books) -> str | None:
+    if ask.cpu_millicores <= free.cpu_millicores:
+        return None
+    return f"needs {ask.cpu_millicores} millicores, {max(0, free.cpu_millicores)} are free"
+
+
+def cores(free: FreeNode, ask: Ask, _books: Books) -> str | None:
+    needs = ask.demand
     if len(needs) > len(free.cores):
         return f"needs {len(needs)} cores, it has {len(free.cores)}"
-    if assign_cores(free.cores, needs) is not None:
+    if assign_cores(free, ask) is not None:
         return None
     freest = sorted(free.cores.items(), key=lambda item: (-item[1], item[0]))[: len(needs)]
     have = ", ".join(f"core {core}: {max(0, left)}" for core, left in freest)
     return f"needs {list(needs)} millicores on cores of their own, the freest have {have}"
 
 
-def memory(free: FreeNode, service: Service, _profile: Profile) -> str | None:
-    shared = any(item.gpu.shares_memory for item in free.gpus) and accelerators(service)
-    need = service.memory_mib + (service.gpu_memory_mib if shared else 0)
+def memory(free: FreeNode, ask: Ask, _books: Books) -> str | None:
+    need = ask.memory_mib
+    if ask.accelerators and any(item.gpu.shares_memory for item in free.gpus):
+        need += ask.gpu_memory_mib
     if need > free.memory_mib and need:
         return f"needs {need} MiB of memory, {max(0, free.memory_mib)} are free"
-    if service.vms_mib > free.vms_mib:
-        return f"needs {service.vms_mib} MiB of virtual memory, {max(0, free.vms_mib)} are free"
+    if ask.vms_mib > free.vms_mib:
+        return f"needs {ask.vms_mib} MiB of virtual memory, {max(0, free.vms_mib)} are free"
     return None
 
 
-def gpu(free: FreeNode, service: Service, _profile: Profile) -> str | None:
-    asked = accelerators(service)
-    if not asked:
+def gpu(free: FreeNode, ask: Ask, _books: Books) -> str | None:
+    if assign_gpus(free.gpus, ask) is not None:
         return None
-    if assign_gpus(free.gpus, asked, service.gpu_memory_mib) is not None:
-        return None
-    wanted = ", ".join(f"{percent} % of a {kind}" for kind, percent in asked.items())
-    if service.gpu_memory_mib:
-        wanted += f" with {service.gpu_memory_mib} MiB"
+    some = "devices" if ask.spread_devices else "one device"
+    wanted = ", ".join(f"{percent} % of {kind} on {some}" for kind, percent in ask.accelerators)
+    if ask.gpu_memory_mib:
+        wanted += f" with {ask.gpu_memory_mib} MiB"
     have = ", ".join(
         f"{item.gpu.kind} {item.gpu.id}: {item.percent} %, {item.memory_mib} MiB"
         for item in free.gpus
@@ -79,8 +144,9 @@ def gpu(free: FreeNode, service: Service, _profile: Profile) -> str | None:
     return f"needs {wanted}; free: {have or 'it has no accelerator'}"
 
 
-def ports(free: FreeNode, service: Service, profile: Profile) -> str | None:
-    found = assign_ports(free.ports, service.ports, port_choices(profile))
+def ports(free: FreeNode, ask: Ask, books: Books) -> str | None:
+    profile = books.profile
+    found = assign_ports(free.ports, ask.ports, port_choices(profile))
     if not isinstance(found, Port):
         return None
     if found.host_port and found.required:
@@ -93,11 +159,16 @@ def port_choices(profile: Profile) -> range:
 
 
 FILTERS: dict[str, Filter] = {
-    "alive": alive,
-    "engine": engine,
-    "cpu": cpu,
-    "cores": cores,
-    "memory": memory,
-    "gpu": gpu,
-    "ports": ports,
+    "alive": Filter(alive),
+    "cordoned": Filter(cordoned),
+    "engine": Filter(engine),
+    "architecture": Filter(architecture, lambda ask: ask.architectures),
+    "constraint": Filter(constraint, lambda ask: ask.constraints),
+    "image": Filter(image, lambda ask: ask.image),
+    "affinity": Filter(affinity, lambda ask: ask.affinity or ask.apart, moves=True),
+    "cpu": Filter(cpu, moves=True),
+    "cores": Filter(cores, lambda ask: ask.demand, moves=True),
+    "memory": Filter(memory, moves=True),
+    "gpu": Filter(gpu, lambda ask: ask.accelerators, moves=True),
+    "ports": Filter(ports, lambda ask: ask.ports, moves=True),
 }

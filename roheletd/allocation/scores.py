@@ -1,35 +1,122 @@
-"""Scores: how good is a node that may be used? Each is 0 (worst) to 1 (best), higher is emptier.
+"""Scores: how good is a node that may be used? Each is 0 (bad) to 1 (good); README.md has sources.
 
-The formulas are the "least requested" ones of the Kubernetes scheduler: the share of a resource
-that is still free once the instance is there.
+Each takes a node, an ask and what the instance would be given there (`Fit`).
 """
 
+import math
 from collections.abc import Callable, Mapping
 
-from roheletd.allocation.snapshot import FreeNode, cpu_need
-from roheletd.model import Service
+from msgspec import Struct
+from msgspec.structs import asdict
 
-Score = Callable[[FreeNode, Service], float]
+from roheletd.allocation.ask import Ask
+from roheletd.allocation.cores import Fit
+from roheletd.allocation.snapshot import FreeNode
+from roheletd.config import WeightsConfig
+
+COOL_CELSIUS = 60.0
+HOT_CELSIUS = 85.0
+SENSITIVE_FACTOR = 8.0
+"""How much more `contention` weighs for a service that is sensitive to it."""
+
+FILL = frozenset({"cpu", "memory"})
+"""Terms that say how empty a node is: best fit wants them low."""
+
+WEIGHTS: Mapping[str, float] = asdict(WeightsConfig())
+"""What a term weighs where nothing else is configured."""
 
 
-def cpu(free: FreeNode, service: Service) -> float:
-    return _share(free.cpu_millicores - cpu_need(service), free.node.capacity.cpu_millicores)
+class Score(Struct, frozen=True):
+    """`of` is the formula; `concerns`, whether it says anything about an ask."""
+
+    of: Callable[[FreeNode, Ask, Fit], float]
+    concerns: Callable[[Ask], object] = lambda _ask: True
 
 
-def memory(free: FreeNode, service: Service) -> float:
-    return _share(free.memory_mib - service.memory_mib, free.node.capacity.memory_mib)
+def cpu(free: FreeNode, ask: Ask, _fit: Fit) -> float:
+    return _share(free.cpu_millicores - ask.cpu_millicores, free.size_millicores)
+
+
+def memory(free: FreeNode, ask: Ask, _fit: Fit) -> float:
+    return _share(free.memory_mib - ask.memory_mib, free.node.capacity.memory_mib)
+
+
+def balance(free: FreeNode, _ask: Ask, fit: Fit) -> float:
+    """Used shares of cores lie in 0..1, so that their deviation is at most a half."""
+    sizes, cores = free.node.capacity.cores, free.cores
+    used, squares = free.used, free.used_squares
+    for core, need in fit.cores.items():
+        size = sizes[core]
+        before, more = 1.0 - cores[core] / size, need / size
+        used += more
+        squares += more * (before + before + more)
+    mean = used / len(cores)
+    variance = squares / len(cores) - mean * mean
+    return 1.0 - 2.0 * math.sqrt(variance) if variance > 0.0 else 1.0
+
+
+def contention(free: FreeNode, ask: Ask, fit: Fit) -> float:
+    load, spoilt = free.load, free.holders if ask.cpu_sensitive else free.sensitive
+    crowded = 0.0
+    for core, need in fit.cores.items():
+        crowded += need if core in spoilt else need * load[core]
+    return 1.0 - crowded / ask.cores_millicores
+
+
+def gpu(free: FreeNode, ask: Ask, fit: Fit) -> float:
+    if not free.gpus:
+        return 1.0
+    if not ask.accelerators:
+        return 1.0 - free.gpu_free
+    left = [item.percent - fit.gpus[item.gpu.id] for item in free.gpus if item.gpu.id in fit.gpus]
+    return 1.0 - sum(left) / len(left) / 100.0
+
+
+def image(free: FreeNode, ask: Ask, _fit: Fit) -> float:
+    return 1.0 if ask.image in free.condition.images else 0.0
+
+
+def temperature(free: FreeNode, _ask: Ask, _fit: Fit) -> float:
+    condition = free.condition
+    if condition.throttled:
+        return 0.0
+    if condition.celsius is None:
+        return 1.0
+    over = (condition.celsius - COOL_CELSIUS) / (HOT_CELSIUS - COOL_CELSIUS)
+    return min(1.0, max(0.0, 1.0 - over))
+
+
+def power(free: FreeNode, _ask: Ask, _fit: Fit) -> float:
+    condition = free.condition
+    return condition.charge / 2.0 if condition.power == "battery" else 1.0
+
+
+def spread(instances: int) -> float:
+    """`instances` of the same service share the node, or the value of its `spread_over`."""
+    return 1.0 / (1 + instances)
+
+
+SCORES: dict[str, Score] = {
+    "cpu": Score(cpu),
+    "memory": Score(memory),
+    "balance": Score(balance, lambda ask: ask.demand),
+    "contention": Score(contention, lambda ask: ask.demand),
+    "gpu": Score(gpu),
+    "image": Score(image, lambda ask: ask.image),
+    "temperature": Score(temperature),
+    "power": Score(power),
+}
+"""All but `spread`, which differs between services of one ask and over the labels of nodes."""
+
+
+def weights_for(ask: Ask, configured: Mapping[str, float]) -> dict[str, float]:
+    """The weight of each term for this ask."""
+    weights = {**WEIGHTS, **configured}
+    if ask.cpu_sensitive:
+        weights["contention"] *= SENSITIVE_FACTOR
+    return weights
 
 
 def _share(left: int, whole: int) -> float:
-    return min(1.0, max(0.0, left / whole)) if whole > 0 else 0.0
-
-
-SCORES: dict[str, Score] = {"cpu": cpu, "memory": memory}
-
-
-def total(terms: Mapping[str, float], weights: Mapping[str, float]) -> float:
-    """The weighted mean of `terms`; a weight that is not given is 1, all zero means no opinion."""
-    sum_of_weights = sum(weights.get(name, 1.0) for name in terms)
-    if sum_of_weights <= 0:
-        return 0.0
-    return sum(value * weights.get(name, 1.0) for name, value in terms.items()) / sum_of_weights
+    """The part that is left, 0 to 1; what is measured may take more than there is."""
+    return left / whole if 0 < left <= whole else float(left > 0 < whole)

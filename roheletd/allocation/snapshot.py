@@ -1,29 +1,31 @@
 """What the allocator sees: every node with what is free on it, at one moment.
 
 Free is capacity, less what is promised to placements, less what is measured to be used by
-anything that is not ours.
+anything that is not ours. All values here are frozen: a placement makes a new `FreeNode`.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Literal, TypeVar
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from roheletd.cluster.membership import Liveness
 from roheletd.model import (
     MILLICORES_PER_CORE,
     Capacity,
     Gpu,
+    Neighbour,
     Node,
     Placement,
     PortBinding,
     Protocol,
     Service,
     StrategyName,
-    demand,
+    is_cpu_sensitive,
 )
 
 HostPort = tuple[int, Protocol]
+K = TypeVar("K")
 
 
 class Profile(Struct, frozen=True, kw_only=True):
@@ -31,6 +33,9 @@ class Profile(Struct, frozen=True, kw_only=True):
 
     strategy: StrategyName = "worst_fit"
     weights: Mapping[str, float] = {}
+    queue_priority: int = 3
+    queue_balance: int = 3
+    preemption: bool = False
     foreign_cpu_max: float = 0.9
     port_min: int = 20_000
     port_max: int = 29_999
@@ -44,6 +49,25 @@ class ForeignLoad(Struct, frozen=True, kw_only=True):
     ports: frozenset[int] = frozenset()
 
 
+class Condition(Struct, frozen=True, kw_only=True):
+    """What is soft about a node. The defaults are those of one that has reported nothing.
+
+    `busy` is the measured use of each core, ours included, as a share of it. `refused_images` are
+    those that the node could not get when it last tried, with the reason. `charge` is 0 to 1.
+    """
+
+    liveness: Liveness = "alive"
+    cordoned: bool = False
+    foreign: ForeignLoad = ForeignLoad()
+    busy: Mapping[int, float] = {}
+    images: frozenset[str] = frozenset()
+    refused_images: Mapping[str, str] = {}
+    celsius: float | None = None
+    throttled: bool = False
+    power: Literal["unknown", "mains", "battery"] = "unknown"
+    charge: float = 1.0
+
+
 class FreeGpu(Struct, frozen=True, kw_only=True):
     """One device and what is left of it."""
 
@@ -52,17 +76,37 @@ class FreeGpu(Struct, frozen=True, kw_only=True):
     memory_mib: int
 
 
-class FreeNode(Struct, frozen=True, kw_only=True):
-    """One node and what is left of it. `cores` maps core id to free millicores."""
+class FreeNode(Struct, frozen=True):
+    """One node and what is left of it.
+
+    By core id: `cores` is free millicores, `held` promised ones, `load` the larger of measured and
+    promised use as a share of the core (at most 1), `holders` how many instances hold the core,
+    `sensitive` how many of those are CPU-sensitive. `instances` counts them by service.
+
+    The rest is worked out here once, because it is asked for at each judgement: `size_millicores`
+    of the whole node; core ids with the `freest` first, then by id; `used` and `used_squares`, the
+    sums over the cores of their used shares and of the squares of those; `gpu_free`, the free share
+    of all devices.
+    """
 
     node: Node
-    liveness: Liveness
+    condition: Condition
+    size_millicores: int
     cores: Mapping[int, int]
+    freest: tuple[int, ...]
+    used: float
+    used_squares: float
+    held: Mapping[int, int]
+    load: Mapping[int, float]
+    holders: Mapping[int, int]
+    sensitive: Mapping[int, int]
     cpu_millicores: int
     memory_mib: int
     vms_mib: int
     gpus: tuple[FreeGpu, ...]
+    gpu_free: float
     ports: frozenset[HostPort]
+    instances: Mapping[str, int]
 
     @property
     def name(self) -> str:
@@ -70,74 +114,163 @@ class FreeNode(Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """All nodes by name, in the order of their names."""
+    """All nodes by name, in the order of their names.
+
+    `shunned_by` is the other direction of `anti_affinity`: by service, those that stay apart.
+    """
 
     nodes: Mapping[str, FreeNode]
+    shunned_by: Mapping[str, tuple[Neighbour, ...]] = {}
 
 
 def take(
     *,
     nodes: Mapping[str, Node],
-    liveness: Mapping[str, Liveness],
-    foreign: Mapping[str, ForeignLoad],
+    conditions: Mapping[str, Condition],
     placements: Iterable[Placement],
     profile: Profile,
+    services: Iterable[Service] = (),
 ) -> Snapshot:
     """A snapshot of `nodes` with `placements` taken off."""
-    free = {
-        name: _idle(nodes[name], liveness[name], foreign.get(name, ForeignLoad()), profile)
-        for name in sorted(nodes)
-    }
+    free = {name: idle(nodes[name], conditions[name], profile) for name in sorted(nodes)}
     for placement in placements:
         if placement.node in free:
             free[placement.node] = with_placement(free[placement.node], placement)
-    return Snapshot(nodes=free)
+    return Snapshot(nodes=free, shunned_by=shunned_by(services))
+
+
+def shunned_by(services: Iterable[Service]) -> dict[str, tuple[Neighbour, ...]]:
+    """By service: the services that want to be apart from it, and over what."""
+    found: dict[str, tuple[Neighbour, ...]] = {}
+    for service in services:
+        for other in service.anti_affinity:
+            shunning = Neighbour(service=service.name, over=other.over)
+            found[other.service] = (*found.get(other.service, ()), shunning)
+    return found
 
 
 def with_placement(free: FreeNode, placement: Placement) -> FreeNode:
     """`free` after `placement` took its share."""
-    cores = dict(free.cores)
-    for core, need in placement.cores.items():
-        if core in cores:
-            cores[core] -= need
-    return replace(
-        free,
-        cores=cores,
-        cpu_millicores=free.cpu_millicores - placement.cpu_millicores,
-        memory_mib=free.memory_mib - placement.memory_mib - _shared_gpu_memory(free, placement),
-        vms_mib=free.vms_mib - placement.vms_mib,
-        gpus=tuple(_with_gpu(gpu, placement) for gpu in free.gpus),
-        ports=free.ports | host_ports(placement.ports),
+    ports = free.ports | host_ports(placement.ports) if placement.ports else free.ports
+    return _changed(free, placement, 1, ports)
+
+
+def without_placement(free: FreeNode, placement: Placement) -> FreeNode:
+    """`free` after `placement` gave its share back."""
+    return _changed(free, placement, -1, free.ports - host_ports(placement.ports))
+
+
+def _changed(
+    free: FreeNode, placement: Placement, sign: int, ports: frozenset[HostPort]
+) -> FreeNode:
+    """Positional and by hand: this runs once per placement, and keywords would double its cost."""
+    cores, held, load, holders = free.cores, free.held, free.load, free.holders
+    sensitive, freest, used, squares = free.sensitive, free.freest, free.used, free.used_squares
+    if placement.cores:
+        cores, held, load, holders = dict(cores), dict(held), dict(load), dict(holders)
+        if is_cpu_sensitive(placement.sensitivity):
+            sensitive = dict(sensitive)
+            for core in placement.cores:
+                _count(sensitive, core, sign)
+        sizes, busy = free.node.capacity.cores, free.condition.busy
+        for core, need in placement.cores.items():
+            if core in cores:
+                cores[core] -= sign * need
+                _count(held, core, sign * need)
+                _count(holders, core, sign)
+                load[core] = _load(held.get(core, 0), sizes[core], busy.get(core, 0.0))
+        freest = _freest(cores)
+        used, squares = _used(cores, sizes)
+    instances = dict(free.instances)
+    _count(instances, placement.service, sign)
+    gpus, gpu_free, shared_mib = free.gpus, free.gpu_free, 0
+    if placement.gpus:
+        gpus = tuple(_with_gpu(gpu, placement, sign) for gpu in gpus)
+        gpu_free = _gpu_free(gpus)
+        shared_mib = _shared_gpu_memory(free, placement)
+    return FreeNode(
+        free.node,
+        free.condition,
+        free.size_millicores,
+        cores,
+        freest,
+        used,
+        squares,
+        held,
+        load,
+        holders,
+        sensitive,
+        free.cpu_millicores - sign * placement.cpu_millicores,
+        free.memory_mib - sign * (placement.memory_mib + shared_mib),
+        free.vms_mib - sign * placement.vms_mib,
+        gpus,
+        gpu_free,
+        ports,
+        instances,
     )
 
 
-def cpu_need(service: Service) -> int:
-    """Millicores that a service takes from a node: what it names, or else the sum of its cores."""
-    return service.cpu_millicores or sum(demand(service))
-
-
-def host_ports(bindings: Iterable[PortBinding]) -> frozenset[HostPort]:
-    return frozenset((binding.host_port, binding.protocol) for binding in bindings)
-
-
-def _idle(node: Node, liveness: Liveness, foreign: ForeignLoad, profile: Profile) -> FreeNode:
-    cores = {
-        core: size - _foreign_on(core, size, foreign, profile)
-        for core, size in node.capacity.cores.items()
-    }
+def idle(node: Node, condition: Condition, profile: Profile) -> FreeNode:
+    """`node` with none of our instances on it."""
+    foreign, sizes = condition.foreign, node.capacity.cores
+    cores = {core: size - _foreign_on(core, size, foreign, profile) for core, size in sizes.items()}
+    used, squares = _used(cores, sizes)
+    gpus = tuple(
+        FreeGpu(gpu=gpu, percent=gpu.percent, memory_mib=gpu.memory_mib)
+        for gpu in node.capacity.gpus
+    )
     return FreeNode(
         node=node,
-        liveness=liveness,
+        condition=condition,
+        size_millicores=node.capacity.cpu_millicores,
         cores=cores,
+        freest=_freest(cores),
+        used=used,
+        used_squares=squares,
+        held={},
+        load={core: _load(0, size, condition.busy.get(core, 0.0)) for core, size in sizes.items()},
+        holders={},
+        sensitive={},
         cpu_millicores=sum(cores.values()),
         memory_mib=node.capacity.memory_mib - foreign.memory_mib,
         vms_mib=_vms_mib(node.capacity),
-        gpus=tuple(
-            FreeGpu(gpu=gpu, percent=gpu.percent, memory_mib=gpu.memory_mib)
-            for gpu in node.capacity.gpus
-        ),
+        gpus=gpus,
+        gpu_free=_gpu_free(gpus),
         ports=frozenset((port, "tcp") for port in foreign.ports),
+        instances={},
     )
+
+
+def host_ports(bindings: Iterable[PortBinding]) -> frozenset[HostPort]:
+    return frozenset([(binding.host_port, binding.protocol) for binding in bindings])
+
+
+def _count(counts: dict[K, int], key: K, change: int) -> None:
+    """What is none is not there, so that two ways to the same books give equal ones."""
+    left = counts.get(key, 0) + change
+    if left:
+        counts[key] = left
+    else:
+        counts.pop(key, None)
+
+
+def _load(held: int, size: int, busy: float) -> float:
+    promised = held / size if size else 1.0
+    return min(1.0, max(promised, busy))
+
+
+def _freest(cores: Mapping[int, int]) -> tuple[int, ...]:
+    return tuple([core for _, core in sorted([(-left, core) for core, left in cores.items()])])
+
+
+def _used(cores: Mapping[int, int], sizes: Mapping[int, int]) -> tuple[float, float]:
+    shares = [1.0 - left / sizes[core] if sizes[core] else 1.0 for core, left in cores.items()]
+    return sum(shares), sum([share * share for share in shares])
+
+
+def _gpu_free(gpus: tuple[FreeGpu, ...]) -> float:
+    whole = sum([item.gpu.percent for item in gpus])
+    return sum([item.percent for item in gpus]) / whole if whole else 0.0
 
 
 def _foreign_on(core: int, size: int, foreign: ForeignLoad, profile: Profile) -> int:
@@ -157,11 +290,12 @@ def _shared_gpu_memory(free: FreeNode, placement: Placement) -> int:
     return placement.gpu_memory_mib if shared else 0
 
 
-def _with_gpu(free: FreeGpu, placement: Placement) -> FreeGpu:
+def _with_gpu(free: FreeGpu, placement: Placement, sign: int) -> FreeGpu:
     if free.gpu.id not in placement.gpus:
         return free
-    return replace(
-        free,
-        percent=free.percent - placement.gpus[free.gpu.id],
-        memory_mib=free.memory_mib - (0 if free.gpu.shares_memory else placement.gpu_memory_mib),
+    memory_mib = 0 if free.gpu.shares_memory else placement.gpu_memory_mib
+    return FreeGpu(
+        gpu=free.gpu,
+        percent=free.percent - sign * placement.gpus[free.gpu.id],
+        memory_mib=free.memory_mib - sign * memory_mib,
     )

@@ -19,7 +19,8 @@ from msgspec.structs import replace
 
 from roheletd.api import views
 from roheletd.api.access import Forbidden, Unauthorized, check_origin, check_token
-from roheletd.api.operations import Operations, problem_of
+from roheletd.api.operations import Operations
+from roheletd.api.problems import problem_of
 from roheletd.api.requests import BODY, parameters_of, request_of
 from roheletd.api.routes import JSON, Page, Route, WrongMethod, find
 from roheletd.documents.bounds import SIZE_MAX_BYTES

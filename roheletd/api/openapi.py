@@ -51,6 +51,12 @@ _EXAMPLES: Final[Mapping[str, Json]] = {
             {"name": "pi4", "capacity": {"cores": {"0": 1000, "1": 1000}, "memory_mib": 3792}}
         ]
     },
+    "what-if": {"services": [{"name": "detector", "image": "detector:2", "cores": [500, 50]}]},
+    "plan": {
+        "services": [{"name": "web", "image": "nginx:alpine", "replicas": 3}],
+        "prune": True,
+    },
+    "apply": {"services": [{"name": "web", "image": "nginx:alpine", "replicas": 3}]},
     "cluster-init": {},
     "cluster-token": {"valid_for_s": 86_400},
     "cluster-join": {

@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from roheletd.api import views
-from roheletd.api.operations import NotFound, Operations
+from roheletd.api.operations import Operations
+from roheletd.api.problems import NotFound
 from roheletd.api.table import OPERATIONS, Operation
 from roheletd.errors import RoheletError
 
@@ -53,7 +54,8 @@ class Route(Struct, frozen=True, kw_only=True):
 
     @property
     def takes_body(self) -> bool:
-        return self.method == "POST"
+        """Not where the address says it all."""
+        return self.method == "POST" and "{" not in self.path
 
 
 class WrongMethod(RoheletError):  # noqa: N818 - what it is

@@ -56,6 +56,22 @@ OPERATIONS = (
         Operations.remove_node,
     ),
     Operation(
+        "cordon",
+        "POST",
+        "/api/v1/nodes/{name}/cordon",
+        views.ByName,
+        views.Changes,
+        Operations.cordon,
+    ),
+    Operation(
+        "uncordon",
+        "POST",
+        "/api/v1/nodes/{name}/uncordon",
+        views.ByName,
+        views.Changes,
+        Operations.uncordon,
+    ),
+    Operation(
         "services", "GET", "/api/v1/services", views.Nothing, views.Services, Operations.services
     ),
     Operation(
@@ -85,7 +101,19 @@ OPERATIONS = (
     Operation(
         "events", "GET", "/api/v1/events", views.EventsAfter, views.EventList, Operations.events
     ),
-    Operation("why", "GET", "/api/v1/why/{name}", views.ByName, views.Why, Operations.why),
+    Operation("why", "GET", "/api/v1/why/{name}", views.SubjectAsked, views.Why, Operations.why),
+    Operation(
+        "what-if",
+        "POST",
+        "/api/v1/what-if",
+        views.WhatIfAsked,
+        views.WhatIf,
+        Operations.what_if,
+    ),
+    Operation("plan", "POST", "/api/v1/plan", views.PlanAsked, views.Plan, Operations.plan),
+    Operation(
+        "apply", "POST", "/api/v1/apply", views.PlanToApply, views.AppliedPlan, Operations.apply
+    ),
     Operation(
         "telemetry",
         "GET",
@@ -109,6 +137,15 @@ OPERATIONS = (
         views.Document,
         views.Changes,
         Operations.import_nodes,
+    ),
+    Operation(
+        "reload-algorithm",
+        "POST",
+        "/api/v1/algorithm/reload",
+        views.Nothing,
+        views.Changes,
+        Operations.reload_algorithm,
+        over_mqtt=False,
     ),
     Operation(
         "cluster-status",

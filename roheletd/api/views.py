@@ -8,17 +8,25 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from roheletd.allocation.allocate import Verdict
+from roheletd.allocation.judge import Verdict
+from roheletd.allocation.what_if import Forecast
+from roheletd.cluster.difference import Difference
 from roheletd.cluster.events import Event
 from roheletd.cluster.membership import Liveness
 from roheletd.cluster.soft import BrokerLink, EngineLink
-from roheletd.model import Name, Node, PortBinding, Service
+from roheletd.model import Name, Node, PortBinding, Service, StrategyName
 from roheletd.telemetry import Telemetry
 from roheletd.token import LENGTH_MAX
 
 Standing = Literal["joined", "joining", "refused", "left"]
 Part = Literal["leader", "follower", "candidate", "learner", "not a member"]
 MemberRole = Literal["voter", "witness", "learner", "follower"]
+SUBJECT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}(?:\.[0-9]{1,5})?$(?!\n)"
+
+
+Subject = Annotated[
+    str, Meta(pattern=SUBJECT_PATTERN, description="a service's name, or an instance's: `web.2`")
+]
 
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +47,39 @@ class ServicesToAdd(Request, frozen=True):
     """Services to define or redefine: all of them or none."""
 
     services: Annotated[tuple[Service, ...], Meta(min_length=1, max_length=1000)]
+
+
+class WhatIfAsked(Request, frozen=True):
+    """Services that are not there, or not like that: ours, or a ROHE file as plain values."""
+
+    services: Annotated[tuple[Service, ...], Meta(max_length=1000)] = ()
+    document: object = None
+
+
+class PlanAsked(WhatIfAsked, frozen=True):
+    """What should be. `prune`: and nothing else in the applications that are named."""
+
+    nodes: Annotated[tuple[Node, ...], Meta(max_length=1000)] = ()
+    prune: bool = False
+
+
+class PlanToApply(PlanAsked, frozen=True):
+    """A plan to carry out; with `fingerprint`, only if it is still the one that was shown."""
+
+    fingerprint: Annotated[str, Meta(max_length=64)] = ""
+
+
+class Rebalancing(Request, frozen=True):
+    """Move at most so many instances to clearly better places."""
+
+    moves: Annotated[int, Meta(ge=1, le=1000)] = 1
+    dry_run: bool = False
+
+
+class SubjectAsked(Request, frozen=True):
+    """A service, or one instance of it: `web`, `web.2`."""
+
+    name: Subject
 
 
 class NodesToAdd(Request, frozen=True):
@@ -154,7 +195,10 @@ class LeaderView(Response, frozen=True):
 
 
 class NodeView(Response, frozen=True):
-    """A node, whether it is alive, and what can still be promised on it."""
+    """A node, whether it is alive, and what can still be promised on it.
+
+    `cordoned`: somebody keeps new instances away from it.
+    """
 
     node: Node
     liveness: Liveness
@@ -162,6 +206,7 @@ class NodeView(Response, frozen=True):
     free_cores: dict[int, int]
     free_cpu_millicores: int
     free_memory_mib: int
+    cordoned: bool = False
 
 
 class Nodes(Response, frozen=True):
@@ -218,13 +263,48 @@ class EventList(Response, frozen=True):
 
 
 class Why(Response, frozen=True):
-    """Where a service is and why; for each node the refusals or the score terms of one more."""
+    """Where a service is and why; for each node the refusals or the score terms of one more.
+
+    Asked about an `instance`, the nodes are judged as if it were to be placed anew. `weights` say
+    how much each term counts in the score.
+    """
 
     service: str
     replicas: int
     waiting: str
     instances: tuple[InstanceView, ...]
     verdicts: tuple[Verdict, ...]
+    instance: str = ""
+    strategy: StrategyName = "worst_fit"
+    weights: dict[str, float] = {}
+
+
+class WhatIf(Response, frozen=True):
+    """What would come of it; nothing was changed. `notes`: how a ROHE file was read."""
+
+    forecast: Forecast
+    notes: tuple[str, ...] = ()
+
+
+class Plan(Response, frozen=True):
+    """What would change of what was agreed, and what would come of that; nothing was changed.
+
+    `changes` counts what would be added, changed or removed. `fingerprint` names this difference:
+    given to `apply`, it is refused where the difference has become another one.
+    """
+
+    changes: int
+    services: Difference
+    nodes: Difference
+    forecast: Forecast
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+
+class AppliedPlan(Plan, frozen=True, kw_only=True):
+    """A plan that was carried out; `changed` is what became of each name."""
+
+    changed: dict[str, str]
 
 
 class TelemetryList(Response, frozen=True):

@@ -91,24 +91,40 @@ class Client:
 
     def get(self, path: str, *, wait_s: float = 0.0) -> Answer:
         """`wait_s` is how long the daemon itself may hold the answer back."""
-        return self._answer("GET", path, b"", {}, self._timeout_s + wait_s)
+        return self._answer("GET", path, b"", {}, self._timeout_s + wait_s, change=False)
 
-    def post(self, path: str, body: Mapping[str, object]) -> Answer:
-        return self._change("POST", path, json.dumps(body).encode())
+    def ask(self, path: str, body: Mapping[str, object]) -> Answer:
+        """A question that is too long for an address; nothing is changed."""
+        headers = self._headers(has_body=True)
+        text = json.dumps(body).encode()
+        return self._answer("POST", path, text, headers, self._timeout_s, change=False)
+
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> Answer:
+        """`body` is left out where the address says it all."""
+        return self._change("POST", path, b"" if body is None else json.dumps(body).encode())
 
     def delete(self, path: str, name: str) -> Answer:
         return self._change("DELETE", f"{path}/{quoted(name)}", b"")
 
     def _change(self, method: str, path: str, body: bytes) -> Answer:
-        headers = {"Idempotency-Key": os.urandom(16).hex()}
-        if body:
-            headers["Content-Type"] = "application/json"
+        headers = {"Idempotency-Key": os.urandom(16).hex(), **self._headers(has_body=bool(body))}
+        return self._answer(method, path, body, headers, self._timeout_s, change=True)
+
+    def _headers(self, *, has_body: bool) -> dict[str, str]:
+        headers = {"Content-Type": "application/json"} if has_body else {}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        return self._answer(method, path, body, headers, self._timeout_s)
+        return headers
 
     def _answer(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        *,
+        change: bool,
     ) -> Answer:
         host = _bracketed(self.address.host) or "localhost"
         lines = [
@@ -121,7 +137,7 @@ class Client:
         try:
             received = _exchange(self.address, request, timeout_s)
         except OSError as error:
-            self._fail(error, timeout_s, change=method != "GET")
+            self._fail(error, timeout_s, change=change)
         status, text = _parsed(received, self.address)
         answer = Answer(text, self.address)
         if status not in _OK:

@@ -21,10 +21,18 @@ def command(name: str) -> Command:
             from roheletd.cli import sign
 
             return sign.sign
+        case "what-if" | "plan" | "apply" | "cordon" | "uncordon" | "rebalance":
+            from roheletd.cli import planning
+
+            return planning.COMMANDS[name]
         case _ if name.startswith("orchestration "):
             from roheletd.cli import orchestration
 
             return orchestration.COMMANDS[name]
+        case _ if name.startswith("algorithm "):
+            from roheletd.cli import algorithm
+
+            return algorithm.COMMANDS[name]
         case _ if name.startswith("cluster "):
             from roheletd.cli import cluster
 

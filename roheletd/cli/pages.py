@@ -78,7 +78,7 @@ def nodes(answer: Value, style: Style) -> list[str]:
     rows = [
         (
             view["node"]["name"],
-            _state(view["liveness"]),
+            _liveness(view),
             view["node"].get("engine", ""),
             core_levels(view["node"]["capacity"]["cores"], view["free_cores"], style),
             f"{view['free_cpu_millicores']} of {sum(view['node']['capacity']['cores'].values())} m",
@@ -91,6 +91,12 @@ def nodes(answer: Value, style: Style) -> list[str]:
     if not found:
         return [*lines, "no node is registered yet"]
     return [*lines, *_explained(_CORES_LEGEND, style)]
+
+
+def _liveness(view: Value) -> Cell:
+    if not view.get("cordoned"):
+        return state(view["liveness"])
+    return Cell(f"{view['liveness']}, cordoned", "yellow")
 
 
 _CORES_LEGEND = "CORES: a bar for each core, what is promised or in use of it; m: millicores"
@@ -161,7 +167,7 @@ def _instance_row(view: Value) -> tuple[str | Cell, ...]:
     return (
         view["instance"],
         view["node"],
-        _state(view["state"]),
+        state(view["state"]),
         cores(view["cores"]),
         ports(view["ports"]),
         f"{view['score']:.2f}",
@@ -198,73 +204,6 @@ def changes(answer: Value, style: Style) -> list[str]:
     lines = pairs([(clean(name), what) for name, what in rows], style)
     notes = (line for text in answer.get("notes", ()) for line in remarked(text, style))
     return [*(lines or ["nothing changed"]), *notes]
-
-
-def why(answer: Value, style: Style) -> list[str]:
-    """Each node's answer to one more instance, where the present ones are, and what that means."""
-    placed = answer["instances"]
-    head = f"{answer['service']}: {len(placed)} of {answer['replicas']} placed"
-    lines = [style.paint(clean(head), "bold"), ""]
-    lines += [
-        "What each node says to one more instance:",
-        *_verdicts(answer["verdicts"], style),
-        "",
-    ]
-    if placed:
-        lines += ["Where it is:", *instance_table(placed, style), ""]
-    return [*lines, *wrapped(_conclusion(answer), style.width)]
-
-
-def _verdicts(verdicts: Sequence[Value], style: Style) -> list[str]:
-    if not verdicts:
-        return ["there is no node"]
-    terms = list(dict.fromkeys(name for verdict in verdicts for name in verdict.get("terms", {})))
-    columns = (
-        Column("NODE"),
-        Column("ANSWER"),
-        Column("SCORE", right=True),
-        *(Column(name.upper(), right=True) for name in terms),
-        Column("REASON", wraps=True),
-    )
-    rows = [row for verdict in verdicts for row in _verdict_rows(verdict, terms)]
-    lines = table(columns, rows, style)
-    if not terms:
-        return lines
-    return [*lines, *_explained("SCORE: the weighted mean of the terms; 1 is an empty node", style)]
-
-
-def _verdict_rows(verdict: Value, terms: list[str]) -> Iterable[tuple[str | Cell, ...]]:
-    refusals = verdict.get("refusals", {})
-    if not refusals:
-        given = (
-            f"{verdict['terms'][name]:.2f}" if name in verdict["terms"] else "" for name in terms
-        )
-        yield verdict["node"], Cell("fits", "green"), f"{verdict['score']:.2f}", *given, ""
-        return
-    blank = [""] * (len(terms) + 1)
-    for at, (name, reason) in enumerate(refusals.items()):
-        node, answer = (verdict["node"], Cell("refused", "red")) if at == 0 else ("", Cell(""))
-        yield node, answer, *blank, f"{name}: {reason}"
-
-
-def _conclusion(answer: Value) -> str:
-    placed, wanted = len(answer["instances"]), answer["replicas"]
-    running = sum(view["state"] == "running" for view in answer["instances"])
-    fitting = sum(not verdict.get("refusals") for verdict in answer["verdicts"])
-    known = len(answer["verdicts"])
-    if placed < wanted:
-        missing = wanted - placed
-        reason = clean(answer["waiting"]) or "the leader has not decided yet"
-        return f"{missing} of {wanted} {_plural(missing, 'waits', 'wait')} for a place: {reason}."
-    if wanted == 0:
-        return "No instance is wanted (replicas: 0)."
-    have = _plural(fitting, "has", "have")
-    room = f"{fitting} of {known} {_plural(known, 'node', 'nodes')} {have} room for one more"
-    if running < wanted:
-        some = f"{running} of them {_plural(running, 'runs', 'run')}"
-        return f"All {wanted} have a place, {some}; {room}."
-    everyone = "It runs" if wanted == 1 else f"All {wanted} run"
-    return f"{everyone}; {room}."
 
 
 def duration(seconds: float) -> str:
@@ -368,8 +307,8 @@ def _running(running: int, wanted: int) -> Cell:
     return Cell(f"{running} of {wanted} running", "green" if running == wanted else "yellow")
 
 
-def _state(state: str) -> Cell:
-    return Cell(state, _STATE_COLOURS.get(state, ""))
+def state(word: str) -> Cell:
+    return Cell(word, _STATE_COLOURS.get(word, ""))
 
 
 def _amount(value: int | None, unit: str) -> str:

@@ -7,6 +7,7 @@ in argv are built; `--help` and shell completion build them all.
 import argparse
 from collections.abc import Callable, Collection, Sequence
 
+from roheletd.cli.algorithm_verbs import add_algorithm
 from roheletd.cli.cluster_verbs import add_cluster
 from roheletd.cli.options import (
     QUICKSTART_TIMEOUT_S,
@@ -18,6 +19,14 @@ from roheletd.cli.options import (
     output_option,
     paragraph,
     timeout_option,
+)
+from roheletd.cli.planning_verbs import (
+    add_apply,
+    add_cordon,
+    add_plan,
+    add_rebalance,
+    add_uncordon,
+    add_what_if,
 )
 from roheletd.cli.verbs import add_orchestration
 
@@ -187,10 +196,12 @@ def _add_why(commands: Commands, name: str) -> None:
     parser = add_command(
         commands,
         name,
-        text="Explain where a service runs and why: each node's refusals or its score.",
-        examples=("roheletd why detector",),
+        text="Explain where a service runs and why there, or why it waits: each node's score and "
+        "what it is made of, or what it refuses. Of one instance (web.2), what each node would say "
+        "if it were placed anew.",
+        examples=("roheletd why detector", "roheletd why detector.2"),
     )
-    parser.add_argument("service", metavar="SERVICE")
+    parser.add_argument("service", metavar="SERVICE", help="a service, or one of its instances")
     daemon_options(parser)
 
 
@@ -279,6 +290,13 @@ _COMMANDS: dict[str, Callable[[Commands, str], None]] = {
     "leader": _add_listing,
     "events": _add_events,
     "why": _add_why,
+    "what-if": add_what_if,
+    "plan": add_plan,
+    "apply": add_apply,
+    "rebalance": add_rebalance,
+    "cordon": add_cordon,
+    "uncordon": add_uncordon,
+    "algorithm": add_algorithm,
     "cluster": add_cluster,
     "orchestration": add_orchestration,
     "sign": _add_sign,

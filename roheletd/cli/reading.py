@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from roheletd.cli import pages
+from roheletd.cli import pages, why_page
 from roheletd.cli.client import Answer, quoted
 from roheletd.cli.options import Command
 from roheletd.cli.terminal import (
@@ -34,7 +34,7 @@ def reads(path: str, page: Page) -> Command:
 
 
 def _why(args: argparse.Namespace) -> int:
-    return reads(f"/api/v1/why/{quoted(args.service)}", pages.why)(args)
+    return reads(f"/api/v1/why/{quoted(args.service)}", why_page.why)(args)
 
 
 def _events(args: argparse.Namespace) -> int:

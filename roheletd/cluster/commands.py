@@ -18,9 +18,13 @@ class Command(Struct, frozen=True, kw_only=True, tag_field="command"):
 
 
 class AddServices(Command, frozen=True, tag="add-services"):
-    """Define services, or redefine those that exist: all of them or none."""
+    """Define services, or redefine those that exist, and forget `removed`: all of it or nothing.
 
-    services: tuple[Service, ...]
+    That a name of `removed` is not there is what was asked for, and no refusal.
+    """
+
+    services: tuple[Service, ...] = ()
+    removed: tuple[Name, ...] = ()
 
 
 class RemoveService(Command, frozen=True, tag="remove-service"):
@@ -39,6 +43,13 @@ class RemoveNode(Command, frozen=True, tag="remove-node"):
     """Forget a node and its membership; what was placed on it is placed again elsewhere."""
 
     name: Name
+
+
+class Cordon(Command, frozen=True, tag="cordon"):
+    """Take a node out of the allocator's reach, or give it back; what is placed there stays."""
+
+    name: Name
+    cordoned: bool
 
 
 class JoinNode(Command, frozen=True, tag="join-node"):
@@ -66,13 +77,21 @@ class Found(Command, frozen=True, tag="found"):
 
 
 class Place(Command, frozen=True, tag="place"):
-    """The allocator's decisions, in one piece: `released` first, then `placements`."""
+    """The allocator's decisions, in one piece: `released` first, then `placements`.
+
+    `basis` is the index up to which the log was applied where they were made: if anything that they
+    may rest on has changed since, all of it is refused, so that two deciders never give the same
+    share twice. None: each placement is taken whose service and node are as they were.
+    `together`: all placements or nothing of it.
+    """
 
     placements: tuple[Placement, ...] = ()
     released: tuple[str, ...] = ()
+    basis: int | None = None
+    together: bool = False
 
 
-AnyCommand = AddServices | RemoveService | AddNodes | RemoveNode | JoinNode | Found | Place
+AnyCommand = AddServices | RemoveService | AddNodes | RemoveNode | Cordon | JoinNode | Found | Place
 
 
 class Proposal(Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from roheletd.cluster.reconcile import (
     started,
     state_of,
 )
+from roheletd.cluster.threads import TICK_S, per_core
 from roheletd.telemetry import InstanceUse
 
 
@@ -36,11 +37,20 @@ class Happening(Struct, frozen=True):
 
 
 class _Use(Struct, frozen=True):
-    cpu_millicores: int | None
-    memory_mib: int | None
+    cpu_millicores: int | None = None
+    memory_mib: int | None = None
+    cores_millicores: tuple[int, ...] | None = None
 
 
-_UNKNOWN = _Use(None, None)
+class _Threads(Struct, frozen=True):
+    """CPU time by thread, and of all threads together, when they were last looked at."""
+
+    cpu_s: float
+    by_thread_s: Mapping[int, float]
+
+
+Threads = Callable[[str], Mapping[int, float]]
+"""CPU time by thread of one container; none where that cannot be told."""
 
 
 def instance_of(action: Action) -> str:
@@ -57,6 +67,8 @@ class Instances:
         self._busy_when_asked: set[str] = set()
         self._measured: dict[str, tuple[float, Usage]] = {}
         self._uses: dict[str, _Use] = {}
+        self._cores: dict[str, int] = {}
+        self._threads: dict[str, _Threads] = {}
 
     def about_to_list(self) -> None:
         """The engine is asked now: its answer says nothing of what is being worked on."""
@@ -83,6 +95,7 @@ class Instances:
             happenings += _news(name, before, after)
             self._histories[name] = after
         self._histories = {name: self._histories[name] for name in desired} | stuck
+        self._cores = {name: len(spec.cores) for name, spec in desired.items()}
         gone = {item.instance: partings(item.instance) for item in listed}
         plan = reconcile(
             desired,
@@ -96,15 +109,22 @@ class Instances:
         return plan, tuple(happenings)
 
     def refused(
-        self, action: Action, reason: str, *, now_s: float, retry: bool, ports: tuple[int, ...] = ()
+        self,
+        action: Action,
+        reason: str,
+        *,
+        now_s: float,
+        retry: bool,
+        ports: tuple[int, ...] = (),
+        image: bool = False,
     ) -> None:
-        """The engine said no; `ports` if it was for host ports that something else may hold."""
+        """The engine said no: for `ports` that something else may hold, or for want of an image."""
         # A removal that failed is remembered by its container: nothing may be placed any more.
         is_removal = isinstance(action, Remove)
         key = action.container_id if isinstance(action, Remove) else instance_of(action)
         history = self._histories.get(key) or History(digest="")
         after = failed(history, reason, now_s=now_s, retry=retry or is_removal)
-        self._histories[key] = replace(after, refused_ports=ports)
+        self._histories[key] = replace(after, refused_ports=ports, refused_image=image)
 
     def done(self, action: Action, now_s: float) -> tuple[Happening, ...]:
         """The engine did as it was told."""
@@ -123,14 +143,21 @@ class Instances:
         """The engine was lost, and every action on it with it."""
         self._busy.clear()
 
-    def measure(self, usage: Mapping[str, Usage], now_s: float) -> None:
-        """Take in what the engine counted, by container id; called once per report."""
+    def measure(
+        self, usage: Mapping[str, Usage], now_s: float, *, threads: Threads = lambda _id: {}
+    ) -> None:
+        """Take in what the engine counted, by container id; called once per report.
+
+        `threads` is asked only about what is on several cores and has done something: reading each
+        thread of what idles would be most of an idle daemon's work.
+        """
         self._uses = {
-            name: _Use(self._millicores(name, found, now_s), found.memory_mib)
+            name: self._use(name, container.id, found, now_s, threads)
             for name, container in self._containers.items()
             if (found := usage.get(container.id)) is not None
         }
         self._measured = {name: kept for name, kept in self._measured.items() if name in self._uses}
+        self._threads = {name: kept for name, kept in self._threads.items() if name in self._uses}
 
     def now(self, placed: Iterable[str]) -> tuple[InstanceUse, ...]:
         """What is placed, in the state it is in at this moment, with its use as last measured."""
@@ -141,15 +168,17 @@ class Instances:
         container = self._containers.get(name)
         if container is not None and container.digest != history.digest:
             container = None  # a copy of an older definition, about to be replaced
-        use = self._uses.get(name, _UNKNOWN) if container is not None else _UNKNOWN
+        use = self._uses.get(name, _Use()) if container is not None else _Use()
         return InstanceUse(
             instance=name,
             state=state_of(container, history, busy=name in self._busy),
             cpu_millicores=use.cpu_millicores,
             memory_mib=use.memory_mib,
+            cores_millicores=use.cores_millicores,
             restarts=history.restarts,
             reason=history.reason,
             refused_ports=history.refused_ports,
+            refused_image=history.refused_image,
         )
 
     def _history(self, name: str, digest: str) -> History:
@@ -162,6 +191,35 @@ class Instances:
         if container is not None and container.digest != before.digest:
             return before
         return observed(before, container, now_s)
+
+    def _use(
+        self, name: str, container_id: str, found: Usage, now_s: float, threads: Threads
+    ) -> _Use:
+        millicores = self._millicores(name, found, now_s)
+        if millicores is None:
+            self._threads.pop(name, None)
+            return _Use(None, found.memory_mib)
+        spread = self._spread(name, container_id, found.cpu_s, millicores, threads)
+        return _Use(millicores, found.memory_mib, spread)
+
+    def _spread(
+        self, name: str, container_id: str, cpu_s: float, millicores: int, threads: Threads
+    ) -> tuple[int, ...] | None:
+        """The use per core; unknown at the first look at the threads."""
+        before = self._threads.get(name)
+        cores = self._cores.get(name, 0)
+        if cores == 1 or (before is not None and cpu_s - before.cpu_s < TICK_S):
+            return (millicores,)
+        self._threads[name] = after = _Threads(cpu_s, threads(container_id))
+        if before is None or not after.by_thread_s:
+            return None
+        return per_core(
+            before.by_thread_s,
+            after.by_thread_s,
+            cpu_s=cpu_s - before.cpu_s,
+            millicores=millicores,
+            cores=cores,
+        )
 
     def _millicores(self, name: str, now: Usage, now_s: float) -> int | None:
         """Use since the last measurement; unknown at the first one and after a restart."""

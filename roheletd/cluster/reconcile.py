@@ -51,7 +51,10 @@ class InstanceSpec(Struct, frozen=True, kw_only=True):
 
 
 class Container(Struct, frozen=True, kw_only=True):
-    """One copy as the engine lists it. `exit_code` and `reason` once it has ended."""
+    """One copy as the engine lists it. `exit_code` and `reason` once it has ended.
+
+    `unfit_image`: it ended because its image is not made for this machine.
+    """
 
     id: str
     instance: str
@@ -60,6 +63,7 @@ class Container(Struct, frozen=True, kw_only=True):
     created_s: float = 0.0
     exit_code: int | None = None
     reason: str = ""
+    unfit_image: bool = False
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -80,6 +84,7 @@ class History(Struct, frozen=True, kw_only=True):
     retry_at_s: float = 0.0
     reason: str = ""
     refused_ports: tuple[int, ...] = ()
+    refused_image: bool = False
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -166,7 +171,14 @@ def backoff_s(failures: int) -> float:
 
 def started(history: History, now_s: float) -> History:
     """`history` after the engine has said that a run began, however short that run may be."""
-    return replace(history, running=True, running_since_s=now_s, reason="", refused_ports=())
+    return replace(
+        history,
+        running=True,
+        running_since_s=now_s,
+        reason="",
+        refused_ports=(),
+        refused_image=False,
+    )
 
 
 def observed(history: History, container: Container | None, now_s: float) -> History:
@@ -180,7 +192,10 @@ def observed(history: History, container: Container | None, now_s: float) -> His
         return replace(history, failures=0) if healthy and history.failures else history
     # A run that nobody here began is one from before this daemon: its end counts as well.
     is_news = history.running or not history.failures
-    return failed(history, container.reason, now_s=now_s) if is_news else history
+    if not is_news:
+        return history
+    after = failed(history, container.reason, now_s=now_s)
+    return replace(after, refused_image=container.unfit_image)
 
 
 def failed(history: History, reason: str, *, now_s: float, retry: bool = True) -> History:

@@ -58,6 +58,13 @@ class SoftState:
 
         A port sensor sees only what listens now, and says so some seconds later.
         """
+        self.refused_images: dict[str, dict[str, tuple[float, str]]] = {}
+        """Per node: `short_name` of images that it could not get: until when to avoid it, and why.
+
+        What a registry does not have now it may have later, so that this is forgotten by itself.
+        """
+        self.images: tuple[str, ...] | None = None
+        """What the engine of this node has; null while it has not said."""
         self.notices: dict[str, str] = {}
         """Part of the daemon to what is wrong with it, where it goes on all the same."""
         self.dropped_messages: dict[str, int] = {}
@@ -79,9 +86,13 @@ class SoftState:
     def heard_telemetry(self, report: Telemetry, *, steady_s: float = 0.0) -> None:
         """A node's newest report.
 
-        One of a shorter time than `steady_s`, as at a start, says nothing of what is usual.
+        One of a shorter time than `steady_s`, as at a start, says nothing of what is usual. One
+        without `images` does not speak of them: what the node said last goes on to hold.
         """
         node = report.node
+        before = self.telemetry.get(node)
+        if report.images is None and before is not None and before.images is not None:
+            report = replace(report, images=before.images)
         self.telemetry[node] = report
         if report.cpu is not None and report.interval_s >= steady_s:
             self.usual_millicores[node] = smoothed(
@@ -92,8 +103,10 @@ class SoftState:
 
     def forget(self, node: str) -> None:
         """A node that is lost: what it said of itself is of the past."""
-        for known in (self.telemetry, self.usual_millicores, self.refused_ports):
-            known.pop(node, None)
+        self.telemetry.pop(node, None)
+        self.usual_millicores.pop(node, None)
+        self.refused_ports.pop(node, None)
+        self.refused_images.pop(node, None)
 
     def leader_said(self, term: int, nonce: str) -> None:
         if term >= self._leader_term:

@@ -5,7 +5,7 @@ does not allow is applied as a rejection, so that all nodes agree on that, too.
 """
 
 from collections.abc import Iterable
-from hashlib import blake2b
+from collections.abc import Set as AbstractSet
 
 import msgspec
 from msgspec import Struct
@@ -16,9 +16,9 @@ from roheletd.cluster.commands import (
     AddServices,
     AnyCommand,
     Applied,
+    Cordon,
     Found,
     JoinNode,
-    Missing,
     Outcome,
     Place,
     Proposal,
@@ -26,13 +26,20 @@ from roheletd.cluster.commands import (
     RemoveNode,
     RemoveService,
 )
+from roheletd.cluster.outcomes import concerns_decisions, fits_state, outcome_of
+from roheletd.cluster.placements import Placements
+from roheletd.cluster.registration import Registration, registered
+from roheletd.cluster.remembered import Remembered, RememberedOutcomes
 from roheletd.decoding import decoded
 from roheletd.model import Member, Node, Placement, Service, node_of
 
-REMEMBERED_COMMANDS = 1024
-"""How many command ids are kept to recognise one that is sent again; the oldest are forgotten."""
-
-AROUND_INSTANCES = ("replicas", "reschedule_after_s", "on_isolation")
+AROUND_INSTANCES = (
+    "replicas",
+    "reschedule_after_s",
+    "on_isolation",
+    "priority",
+    "all_or_nothing",
+)
 """Fields of a service that say how many instances there are and where, and not what one is."""
 
 
@@ -44,31 +51,22 @@ class Definition(Struct, frozen=True, kw_only=True):
     revision: int
 
 
-class Registration(Struct, frozen=True, kw_only=True):
-    """What is known of a node, and from whom: `node` is both put together."""
-
-    node: Node
-    declared: Node | None = None
-    measured: Node | None = None
-
-
-class Remembered(Struct, frozen=True, kw_only=True):
-    """What became of one command, and a digest that tells it from another under the same id."""
-
-    outcome: Outcome
-    digest: bytes
-
-
 class SavedState(Struct, frozen=True, kw_only=True):
-    """The whole state as one value: what a snapshot of the log holds."""
+    """The whole state as one value: what a snapshot of the log holds.
+
+    `allocated_at` is the index of the last entry after which a decision of the allocator may be
+    wrong that was made before it.
+    """
 
     index: int
     term: int
+    allocated_at: int = 0
     services: dict[str, Definition] = {}
     registrations: dict[str, Registration] = {}
     placements: dict[str, Placement] = {}
     outcomes: dict[str, Remembered] = {}
     members: dict[str, Member] = {}
+    cordoned: tuple[str, ...] = ()
     cluster_id: str = ""
     epoch: int = 0
 
@@ -85,11 +83,13 @@ class ClusterState:
         self.applied_term = saved.term
         self.services = dict(saved.services)
         self.registrations = dict(saved.registrations)
-        self.placements = dict(saved.placements)
         self.members = dict(saved.members)
+        self.cordoned = frozenset(saved.cordoned)
+        self.allocated_at = saved.allocated_at
         self.cluster_id = saved.cluster_id
         self.epoch = saved.epoch
-        self._outcomes = dict(saved.outcomes)
+        self._placements = Placements(self._replicas(), saved.placements.values())
+        self._outcomes = RememberedOutcomes(saved.outcomes)
 
     def saved(self) -> SavedState:
         return SavedState(
@@ -98,8 +98,10 @@ class ClusterState:
             services=dict(self.services),
             registrations=dict(self.registrations),
             placements=dict(self.placements),
-            outcomes=dict(self._outcomes),
+            outcomes=self._outcomes.saved(),
             members=dict(self.members),
+            cordoned=tuple(sorted(self.cordoned)),
+            allocated_at=self.allocated_at,
             cluster_id=self.cluster_id,
             epoch=self.epoch,
         )
@@ -109,9 +111,9 @@ class ClusterState:
 
         None means that the command has to go through the log.
         """
-        if (known := self._repeated(proposal)) is not None:
+        if (known := self._outcomes.of(proposal)) is not None:
             return known
-        outcome = self._outcome(proposal.command)
+        outcome = outcome_of(proposal.command, self)
         if isinstance(outcome, Rejected):
             return outcome
         done = all(change == "unchanged" for change in outcome.changed.values())
@@ -120,14 +122,14 @@ class ClusterState:
     def apply(self, index: int, term: int, proposal: Proposal) -> Outcome:
         """Apply the committed entry at `index`; entries come in order and only once."""
         self.advance(index, term)
-        if (known := self._repeated(proposal)) is not None:
+        if (known := self._outcomes.of(proposal)) is not None:
             return known
-        outcome = self._outcome(proposal.command)
+        outcome = outcome_of(proposal.command, self)
         if isinstance(outcome, Applied):
+            if concerns_decisions(proposal.command, outcome, self):
+                self.allocated_at = index
             self._change(index, proposal.command)
-        self._outcomes[proposal.id] = Remembered(outcome=outcome, digest=_digest(proposal.command))
-        while len(self._outcomes) > REMEMBERED_COMMANDS:
-            del self._outcomes[next(iter(self._outcomes))]
+        self._outcomes.remember(proposal, outcome)
         return outcome
 
     def advance(self, index: int, term: int) -> None:
@@ -141,13 +143,22 @@ class ClusterState:
     def nodes(self) -> dict[str, Node]:
         return {name: known.node for name, known in self.registrations.items()}
 
+    @property
+    def placements(self) -> dict[str, Placement]:
+        """To read; they change by commands only."""
+        return self._placements.by_instance
+
+    @property
+    def unfilled(self) -> AbstractSet[str]:
+        """The services that have fewer placements than replicas."""
+        return self._placements.unfilled
+
     def placements_on(self, node: str) -> dict[str, Placement]:
-        return {name: at for name, at in self.placements.items() if at.node == node}
+        return dict(self._placements.on(node))
 
     def placements_of(self, service: str) -> list[Placement]:
         """The placements of one service, by instance slot."""
-        found = [at for at in self.placements.values() if at.service == service]
-        return sorted(found, key=lambda at: slot(at.instance))
+        return sorted(self._placements.of(service).values(), key=lambda at: slot(at.instance))
 
     @property
     def expected(self) -> frozenset[str]:
@@ -176,112 +187,24 @@ class ClusterState:
         for name, member in self.members.items():
             assert name == member.name == node_of(member.id), f"{name} is {member}"
         assert (self.epoch > 0) == bool(self.cluster_id), "an epoch is that of a cluster"
-        assert len(self._outcomes) <= REMEMBERED_COMMANDS
-
-    def _repeated(self, proposal: Proposal) -> Outcome | None:
-        known = self._outcomes.get(proposal.id)
-        if known is None or known.digest == _digest(proposal.command):
-            return known.outcome if known else None
-        return Rejected(reason=f"the id {proposal.id} was used for another command before")
-
-    def _outcome(self, command: AnyCommand) -> Outcome:
-        match command:
-            case AddServices(services=services):
-                return self._outcome_of_services(services)
-            case RemoveService(name=name) if name not in self.services:
-                return Missing(reason=f"there is no service {name}")
-            case RemoveNode(name=name) if name not in {*self.registrations, *self.members}:
-                return Missing(reason=f"there is no node {name}")
-            case RemoveService(name=name) | RemoveNode(name=name):
-                return Applied(changed={name: "removed"})
-            case AddNodes(nodes=nodes):
-                return self._outcome_of_nodes(nodes)
-            case JoinNode():
-                return self._outcome_of_join(command)
-            case Found():
-                return self._outcome_of_found(command)
-            case Place():
-                return self._outcome_of_place(command)
-
-    def _outcome_of_services(self, services: tuple[Service, ...]) -> Outcome:
-        changed = {}
-        for service in services:
-            known = self.services.get(service.name)
-            if known is None:
-                changed[service.name] = "added"
-            elif known.service.application != service.application:
-                return Rejected(
-                    reason=f"service {service.name} belongs to application "
-                    f"{known.service.application}: remove it there or choose another name"
-                )
-            else:
-                changed[service.name] = "unchanged" if known.service == service else "updated"
-        return Applied(changed=changed)
-
-    def _outcome_of_nodes(self, nodes: tuple[Node, ...]) -> Outcome:
-        """A machine registers itself as a member only: what is placed elsewhere never starts."""
-        for node in nodes:
-            outsider = self.cluster_id and node.name not in self.members
-            if outsider and node.source == "measured":
-                return Rejected(reason=f"{node.name} is no member of this cluster: let it join")
-        return Applied(changed={node.name: self._change_of_node(node) for node in nodes})
-
-    def _outcome_of_join(self, command: JoinNode) -> Outcome:
-        member = command.member
-        known = self.members.get(member.name)
-        if node_of(member.id) != member.name:
-            return Rejected(reason=f"the member id {member.id} is none of node {member.name}")
-        if known is None:
-            change = "joined"
-        elif known.id == member.id:
-            change = "unchanged" if known == member else "updated"
-        elif known.id == command.previous:
-            change = "rejoined"
-        else:
-            return Rejected(
-                reason=f"the name {member.name} is taken by another machine: choose another "
-                f"node.name, or `roheletd cluster remove {member.name}` if that one will not come "
-                "back"
-            )
-        return Applied(changed={member.name: change})
-
-    def _outcome_of_found(self, command: Found) -> Outcome:
-        if command.epoch <= self.epoch:
-            return Rejected(reason=f"the cluster is in epoch {self.epoch} already")
-        return Applied(changed={command.member.name: "founded"})
-
-    def _change_of_node(self, node: Node) -> str:
-        known = self.registrations.get(node.name)
-        if known is None:
-            return "added"
-        return "unchanged" if known == self._registered(node) else "updated"
-
-    def _outcome_of_place(self, command: Place) -> Outcome:
-        changed = {name: "released" for name in command.released if name in self.placements}
-        for at in command.placements:
-            changed[at.instance] = "placed" if self._fits_state(at) else "overtaken"
-        return Applied(changed=changed)
-
-    def _fits_state(self, at: Placement) -> bool:
-        """Whether what the allocator saw is still so: it decided from an earlier state."""
-        known = self.services.get(at.service)
-        return known is not None and known.revision == at.revision and at.node in self.registrations
+        assert self.cordoned <= self.registrations.keys(), "a cordon is that of a node"
+        assert 0 <= self.allocated_at <= self.applied_index
+        self._placements.check(self._replicas())
+        self._outcomes.check()
 
     def _change(self, index: int, command: AnyCommand) -> None:
         match command:
-            case AddServices(services=services):
-                for service in services:
-                    self._define(index, service)
+            case AddServices(services=services, removed=removed):
+                self._forget(removed)
+                self._define(index, services)
             case RemoveService(name=name):
-                del self.services[name]
-                self._release(at.instance for at in self.placements_of(name))
+                self._forget((name,))
             case AddNodes(nodes=nodes):
-                for node in nodes:
-                    self.registrations[node.name] = self._registered(node)
+                self._register(nodes)
             case RemoveNode(name=name):
-                self.registrations.pop(name, None)
-                self.members.pop(name, None)
-                self._release(self.placements_on(name))
+                self._remove_node(name)
+            case Cordon(name=name, cordoned=cordoned):
+                self.cordoned = self.cordoned | {name} if cordoned else self.cordoned - {name}
             case JoinNode(member=member):
                 self.members[member.name] = member
             case Found(cluster_id=cluster_id, epoch=epoch, member=member):
@@ -290,13 +213,21 @@ class ClusterState:
             case Place():
                 self._place(index, command)
 
-    def _define(self, index: int, service: Service) -> None:
-        known = self.services.get(service.name)
-        if known is None:
-            known = Definition(service=service, created_at=index, revision=index)
-        elif known.service != service:
-            known = replace(known, service=service, revision=self._revision(index, known, service))
-        self.services[service.name] = known
+    def _define(self, index: int, services: Iterable[Service]) -> None:
+        for service in services:
+            known = self.services.get(service.name)
+            if known is None:
+                known = Definition(service=service, created_at=index, revision=index)
+            elif known.service != service:
+                revision = self._revision(index, known, service)
+                known = replace(known, service=service, revision=revision)
+            self.services[service.name] = known
+            self._placements.want(service.name, service.replicas)
+
+    def _forget(self, services: Iterable[str]) -> None:
+        for name in services:
+            self.services.pop(name, None)
+            self._placements.forget(name)
 
     def _revision(self, index: int, known: Definition, service: Service) -> int:
         """A change of what no single instance is made from replaces no running instance."""
@@ -304,32 +235,30 @@ class ClusterState:
         same = replace(known.service, **around) == service
         return known.revision if same else index
 
-    def _place(self, index: int, command: Place) -> None:
-        self._release(name for name in command.released if name in self.placements)
-        for at in filter(self._fits_state, command.placements):
-            self.placements[at.instance] = replace(at, placed_at=index)
+    def _register(self, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            known = self.registrations.get(node.name)
+            self.registrations[node.name] = registered(known, node)
 
-    def _registered(self, node: Node) -> Registration:
-        """Hardware that was measured stands over what was declared; labels of both stay."""
-        known = self.registrations.get(node.name)
-        declared = known.declared if known else None
-        measured = known.measured if known else None
-        if node.source == "declared":
-            declared = node
-        else:
-            measured = node
-        merged = measured or node
-        if declared and measured:
-            merged = replace(measured, labels={**measured.labels, **declared.labels})
-        return Registration(node=merged, declared=declared, measured=measured)
+    def _remove_node(self, name: str) -> None:
+        self.registrations.pop(name, None)
+        self.members.pop(name, None)
+        self.cordoned -= {name}
+        self._release(self.placements_on(name))
+
+    def _place(self, index: int, command: Place) -> None:
+        self._release(command.released)
+        for at in command.placements:
+            if fits_state(at, self):
+                self._placements.put(replace(at, placed_at=index))
 
     def _release(self, instances: Iterable[str]) -> None:
-        for name in list(instances):
-            del self.placements[name]
+        for name in instances:
+            if name in self.placements:
+                self._placements.take(name)
 
-
-def _digest(command: AnyCommand) -> bytes:
-    return blake2b(_encoder.encode(command), digest_size=8).digest()
+    def _replicas(self) -> dict[str, int]:
+        return {name: known.service.replicas for name, known in self.services.items()}
 
 
 def slot(instance: str) -> int:

@@ -21,6 +21,7 @@ from roheletd.collectors import (
     memory,
     network,
     ports,
+    power,
     thermal,
 )
 from roheletd.collectors.sensor import Watch
@@ -55,6 +56,7 @@ class Collectors:
         self._throttled = Watch(
             "throttled", thermal.ThrottledSensor(base), nothing=nothing, slow=True
         )
+        self._power = Watch("power", power.PowerSensor(base), nothing=None, slow=True)
         self._jetson = Watch("gpu_jetson", gpu_jetson.JetsonSensor(base), nothing=nothing)
         self._nvidia = Watch("gpu_nvidia", gpu_nvidia.NvidiaSensor(base), nothing=nothing)
         self._drm = Watch("gpu_drm", gpu_drm.DrmSensor(base), nothing=nothing)
@@ -69,6 +71,7 @@ class Collectors:
             self._ports,
             self._thermal,
             self._throttled,
+            self._power,
             self._jetson,
             self._nvidia,
             self._drm,
@@ -99,6 +102,7 @@ class Collectors:
             network=self._ask(self._network, now_s, sick),
             thermal=self._ask(self._thermal, now_s, sick),
             throttled=self._ask(self._throttled, now_s, sick),
+            power=self._ask(self._power, now_s, sick),
             gpus=self._gpus(now_s, sick),
             taken_ports=self._ask(self._ports, now_s, sick),
             sick=sick,

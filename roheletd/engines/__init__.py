@@ -14,6 +14,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineInfo",
+    "ImageRefused",
     "InstanceSpec",
     "Limit",
     "PortTaken",
@@ -39,6 +40,13 @@ class PortTaken(EngineError):  # noqa: N818 - what happened
         which = f"port {ports[0]}" if len(ports) == 1 else f"one of the ports {_listed(ports)}"
         super().__init__(f"{which} of this node is in use by another program")
         self.ports = ports
+
+
+class ImageRefused(EngineError):  # noqa: N818 - what happened
+    """This node cannot get the image of an instance, or it is not made for this node's processor.
+
+    Another node may have it, or another link to its registry.
+    """
 
 
 def _listed(ports: tuple[int, ...]) -> str:
@@ -88,8 +96,17 @@ class Engine(Protocol):
     def usage(self) -> dict[str, Usage]:
         """Container id to usage for what runs; cheap, called each second, never blocks."""
 
+    def threads(self, container_id: str) -> Mapping[int, float]:
+        """Seconds of CPU of each thread of a running copy; none if it has just ended."""
+
     def changes(self) -> AsyncIterator[None]:
         """One item whenever a container of ours may have changed; ends with `Unavailable`."""
+
+    def images(self) -> AsyncIterator[tuple[str, ...]]:
+        """The `short_name` of each image that is there: at once, and again when that may differ.
+
+        Ends with `Unavailable`. An engine that has no use for images says so once, with none.
+        """
 
 
 def port_variables(bound: Mapping[int, int]) -> dict[str, str]:

@@ -16,6 +16,7 @@ class CgroupMeter:
 
     def __init__(self, cpu: Path, memory: Path, *, version: int) -> None:
         self._version = version
+        self._threads = cpu / ("tasks" if version == 1 else "cgroup.threads")
         names = ("cpuacct.usage", "memory.usage_in_bytes")
         if version == 2:  # noqa: PLR2004 - the version of cgroups
             names = ("cpu.stat", "memory.current")
@@ -37,6 +38,13 @@ class CgroupMeter:
             cache = _counter(stat, b"inactive_file")
         # The kernel gives inactive file cache back on demand: it is not needed, only there.
         return Usage(cpu_s=cpu_s, memory_mib=max(0, int(memory) - cache) >> 20)
+
+    def threads(self) -> list[int]:
+        """The threads that are in it now; none once it is gone."""
+        try:
+            return [int(line) for line in self._threads.read_bytes().split()]
+        except OSError:
+            return []
 
     def close(self) -> None:
         for descriptor in self._descriptors:

@@ -11,16 +11,25 @@ import json
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from roheletd.cluster.reconcile import Container, InstanceSpec
-from roheletd.engines import EngineError, EngineInfo, Limit, PortTaken, Usage, docker_api
+from roheletd.engines import (
+    EngineError,
+    EngineInfo,
+    ImageRefused,
+    Limit,
+    PortTaken,
+    Usage,
+    docker_api,
+)
 from roheletd.engines.cgroup import CgroupMeter, meter
 from roheletd.engines.discovery import find_socket
 from roheletd.engines.docker_api import NOT_FOUND, Json, Refusal
+from roheletd.engines.procfs import thread_cpu_s
 from roheletd.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ _log = logging.getLogger(__name__)
 
 _WORK_S = 60.0  # creating and starting on an SD card under load
 _LOAD_S = 300.0
+_IMAGES_SETTLE_S = 1.0  # pruning many tells of each one
 _AIODOCKER_CANNOT_CONNECT = 900
 
 # What may change an instance; Docker's and Podman's names together. Without the filter, each
@@ -177,10 +187,12 @@ class DockerEngine:
     async def _ended(self, seen: Container, listed: "DockerContainer") -> Container:
         async with self._asking("inspect"):
             inspected = await listed.show()
+        reason = docker_api.exit_reason(inspected, await self._last_line(listed))
         return replace(
             seen,
             exit_code=inspected["State"]["ExitCode"],
-            reason=docker_api.exit_reason(inspected, await self._last_line(listed)),
+            reason=reason,
+            unfit_image=docker_api.is_for_another_processor(reason),
         )
 
     async def _last_line(self, ended: "DockerContainer") -> str:
@@ -283,6 +295,8 @@ class DockerEngine:
             ports = docker_api.taken_ports(refusal.message, spec)
             if ports:
                 raise PortTaken(ports) from None
+            if docker_api.is_for_another_processor(refusal.message):
+                raise ImageRefused(f"image {spec.image}: {refusal}") from None
             raise
 
     async def _verify(self, container: "DockerContainer", asked: Json) -> None:
@@ -320,6 +334,10 @@ class DockerEngine:
                 self._forget_meter(container_id)
         return found
 
+    def threads(self, container_id: str) -> dict[int, float]:
+        kept = self._meters.get(container_id)
+        return thread_cpu_s(kept.threads()) if kept is not None else {}
+
     async def changes(self) -> AsyncIterator[None]:
         """One item once the stream is open, then one for each batch of events.
 
@@ -329,18 +347,37 @@ class DockerEngine:
         # Not aiodocker's own events: its reader never reconnects and its queue has no bound.
         filters = docker_api.ours(self._cluster, self._node)
         filters |= {"type": ["container"], "event": _EVENTS}
-        async with self._asking("events") as client:
-            stream = await client.session.get(
-                _url(client, "events"),
-                # dockerd answers before it listens: what happens in between it has to repeat.
-                params={"filters": json.dumps(filters), "since": str(int(time.time()) - 1)},
-            )
-        with contextlib.closing(stream):
+        with contextlib.closing(await self._event_stream(filters)) as stream:
             yield None
             while line := await self._next_event(stream):
                 self._heed(line)
                 yield None
         raise Unavailable(f"{self._name} closed its event stream")
+
+    async def images(self) -> AsyncIterator[tuple[str, ...]]:
+        """Asked for once the stream is open, then after each batch of events, whatever they say.
+
+        A stream of its own, because the filter for our containers' labels goes for images too.
+        """
+        with contextlib.closing(await self._event_stream({"type": ["image"]})) as stream:
+            yield await self._image_names()
+            while await self._next_event(stream):
+                await asyncio.sleep(_IMAGES_SETTLE_S)
+                stream.content.read_nowait()
+                yield await self._image_names()
+        raise Unavailable(f"{self._name} closed its event stream")
+
+    async def _image_names(self) -> tuple[str, ...]:
+        async with self._asking("list of images", work_s=_WORK_S) as client:
+            return docker_api.image_names(await client.images.list())
+
+    async def _event_stream(self, filters: Mapping[str, Sequence[str]]) -> "ClientResponse":
+        async with self._asking("events") as client:
+            return await client.session.get(
+                _url(client, "events"),
+                # dockerd answers before it listens: what happens in between it has to repeat.
+                params={"filters": json.dumps(filters), "since": str(int(time.time()) - 1)},
+            )
 
     async def _next_event(self, stream: "ClientResponse") -> bytes:
         from aiohttp import ClientError  # noqa: PLC0415
@@ -362,9 +399,11 @@ class DockerEngine:
             try:
                 stalled = await _stalls(_pull(client, image), self._pull_stall_s)
             except Refusal as refusal:
-                raise EngineError(f"image {image}: {refusal}", retry=refusal.retry) from None
+                if not refusal.retry:  # no node could get it
+                    raise EngineError(f"image {image}: {refusal}", retry=False) from None
+                raise ImageRefused(f"image {image}: {refusal}") from None
             if stalled:
-                raise EngineError(
+                raise ImageRefused(
                     f"pulling {image} stalled: no progress for {self._pull_stall_s:g} s; "
                     "the registry or the link to it is down or very slow"
                 )

@@ -6,8 +6,9 @@ drops parts of them without a word. All of that knowledge is on this page.
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from roheletd.cluster.reconcile import Container, InstanceSpec
 from roheletd.engines import EngineError, Limit, port_variables
+from roheletd.image import short_name
 from roheletd.model import PortBinding
 
 Json = Mapping[str, Any]
@@ -33,6 +35,9 @@ INSTANCE = "rohe.instance"
 DIGEST = "rohe.digest"
 
 NOT_FOUND = HTTPStatus.NOT_FOUND
+
+IMAGE_NAMES_MAX = 200
+"""They travel in reports: some 8 KB when all are tags."""
 
 _PERIOD_US = 100_000
 _MILLICORES_SHORT_PERIOD_MIN = 10  # a quota is 1 ms or more
@@ -73,6 +78,8 @@ _EXPLANATIONS: tuple[tuple[str, str, bool], ...] = (
     ("i/o timeout", "registry unreachable", True),
     ("Client.Timeout", "registry unreachable", True),
     ("no space left on device", "the disk is full", True),
+    ("no matching manifest", "the image is not made for this node's processor", True),
+    ("xec format error", "the image is not made for this node's processor", True),
 )
 
 
@@ -236,6 +243,29 @@ def taken_ports(message: str, spec: InstanceSpec) -> tuple[int, ...]:
     ports = tuple(port.host_port for port in spec.ports)
     named = {int(found) for found in re.findall(r":(\d{1,5})\b", message)}
     return tuple(port for port in ports if port in named) or ports
+
+
+def is_for_another_processor(message: str) -> bool:
+    """The kernel's word for a program that it cannot run, as runtimes and init programs repeat it.
+
+    With an init the container does start, and ends with this as its last word.
+    """
+    return "exec format error" in message.lower()
+
+
+def image_names(listed: Iterable[Json]) -> tuple[str, ...]:
+    """What images can be asked for by: tags and digests, of at most `IMAGE_NAMES_MAX` the newest.
+
+    Newest by when they were made, for no engine tells when it got them.
+    """
+    newest = sorted(listed, key=lambda image: -image["Created"])
+    names = (
+        short_name(name)
+        for image in newest
+        for name in (*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ()))
+        if "<none>" not in name
+    )
+    return tuple(islice(dict.fromkeys(names), IMAGE_NAMES_MAX))
 
 
 class _Event(Struct, frozen=True):

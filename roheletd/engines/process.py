@@ -264,6 +264,15 @@ class ProcessEngine:
                     _cut(self._log_of(copy.instance))
         return found
 
+    def threads(self, container_id: str) -> dict[int, float]:
+        copy = self._copies.get(container_id)
+        if copy is None or not copy.running:
+            return {}
+        return procfs.thread_cpu_s(procfs.threads(copy.pid))
+
+    async def images(self) -> AsyncIterator[tuple[str, ...]]:
+        yield ()
+
     async def changes(self) -> AsyncIterator[None]:
         while True:
             yield None

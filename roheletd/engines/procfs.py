@@ -3,7 +3,8 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ _READ_BYTES = 4096
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGES_PER_MIB = 2**20 // os.sysconf("SC_PAGE_SIZE")
 _FAMILY_MAX = 64  # processes of one instance that are measured
+_THREADS_MAX = 256
 
 
 class Stat(Struct, frozen=True, kw_only=True):
@@ -132,22 +134,42 @@ def usage(stat_descriptor: int) -> Usage:
     Children that have ended are part of their parent's ticks. Raises `OSError` once it is gone.
     """
     text = os.pread(stat_descriptor, _READ_BYTES, 0)
-    leader = parse_stat(text)
-    family = [leader, *_descendants(int(text.split(b" ", 1)[0]), leader)]
+    family = [stat for _pid, stat in _family(int(text.split(b" ", 1)[0]), parse_stat(text))]
     return Usage(
         cpu_s=sum(stat.cpu_ticks for stat in family) / _TICKS_PER_S,
         memory_mib=sum(stat.rss_pages for stat in family) // _PAGES_PER_MIB,
     )
 
 
-def _descendants(pid: int, stat: Stat) -> list[Stat]:
-    found: list[Stat] = []
-    parents = [(pid, stat)]
-    while parents and len(found) < _FAMILY_MAX:
-        for child in _children(*parents.pop()):
+def threads(pid: int) -> list[int]:
+    """Every thread of a process and of its descendants; none once it is gone."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for member, stat in _family(pid, read_stat(pid)):
+            found += [member] if stat.threads == 1 else _threads(member)
+    return found
+
+
+def thread_cpu_s(ids: Iterable[int]) -> dict[int, float]:
+    """Seconds of CPU of each thread, without those that have ended, of so many at most."""
+    found = {}
+    for thread in islice(ids, _THREADS_MAX):
+        with contextlib.suppress(OSError):  # ended since
+            text = _read(f"/proc/{thread}/task/{thread}/stat")
+            fields = text[text.rindex(b")") + 2 :].split(b" ", 13)
+            found[thread] = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    return found
+
+
+def _family(pid: int, stat: Stat) -> list[tuple[int, Stat]]:
+    """A process and its descendants."""
+    found = [(pid, stat)]
+    for parent in found:  # it grows while it is walked
+        if len(found) > _FAMILY_MAX:
+            break
+        for child in _children(*parent):
             with contextlib.suppress(OSError):  # ended since
-                found.append(read_stat(child))
-                parents.append((child, found[-1]))
+                found.append((child, read_stat(child)))
     return found
 
 

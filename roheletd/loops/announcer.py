@@ -6,11 +6,11 @@ from typing import Literal, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from roheletd.api.operations import Log
+from roheletd.api.collaborators import Log
 from roheletd.cluster.events import Event
 from roheletd.cluster.state import ClusterState
 from roheletd.messages import Challenge, LeaderNotice, NodeStatus, Sealer, Topics
-from roheletd.telemetry import Telemetry
+from roheletd.telemetry import Repetition, Telemetry
 
 
 class Publisher(Protocol):
@@ -55,12 +55,14 @@ class Announcer:
         self._state = state
         self._link: Publisher | None = None
         self._said: tuple[NodeStatus, str] | None = None
+        self._repetition = Repetition()
         self._wake = asyncio.Event()
 
     def linked(self, link: Publisher | None) -> None:
         """There is a broker now (say everything again), or there is none."""
         self._link = link
         self._said = None
+        self._repetition = Repetition()
         self._wake.set()
 
     def wake(self) -> None:
@@ -83,7 +85,7 @@ class Announcer:
         if self._link is not None:
             topic = self._topics.telemetry(self._node)
             # On every link: who is to lead next must hear all, whichever brokers it holds.
-            self._link.publish(topic, self._sealer.seal(topic, telemetry))
+            self._link.publish(topic, self._sealer.seal(topic, self._repetition.without(telemetry)))
             if self._said is None:
                 self._wake.set()
 

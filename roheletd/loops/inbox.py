@@ -4,7 +4,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from roheletd.api.operations import Operations, problem_of
+from roheletd.api.operations import Operations
+from roheletd.api.problems import problem_of
 from roheletd.api.requests import convert
 from roheletd.api.table import MQTT_OPERATIONS, Operation
 from roheletd.api.views import EventsAfter, Problem

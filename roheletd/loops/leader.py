@@ -7,21 +7,30 @@ from contextlib import suppress
 from random import Random
 from uuid import uuid4
 
+from msgspec.structs import replace
+
+from roheletd.allocation.algorithm import Algorithm
 from roheletd.allocation.foreign import avoid, displaced
-from roheletd.allocation.schedule import Schedule, look, next_reschedule_s, schedule
+from roheletd.allocation.queue import Waiting
+from roheletd.allocation.schedule import Round
 from roheletd.allocation.snapshot import Profile
-from roheletd.api.operations import Log, UnknownOutcome
+from roheletd.allocation.view import View, look
+from roheletd.allocation.wanted import next_reschedule_s
+from roheletd.api.collaborators import Log
+from roheletd.api.problems import UnknownOutcome
 from roheletd.clock import Clock
+from roheletd.cluster.commands import Rejected
 from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.errors import Unavailable
+from roheletd.loops.tidings import Tidings
 
 logger = logging.getLogger(__name__)
 
-RETRY_WAITING_S = 5.0
-"""How often a service without a place is tried again while nothing but measured load changes."""
+DISPLACED_S = 5.0
+"""How often it is looked for instances that something measured has driven from their places."""
 
 
 class Leader:
@@ -38,6 +47,7 @@ class Leader:
         soft: SoftState,
         membership: Membership,
         events: Events,
+        algorithm: Algorithm,
         clock: Clock,
         rng: Random,
     ) -> None:
@@ -46,12 +56,16 @@ class Leader:
         self._state = state
         self._soft = soft
         self._membership = membership
+        self._tidings = Tidings(events)
         self._events = events
+        self._algorithm = algorithm
         self._clock = clock
         self._rng = rng
-        self._last_pass_s = 0.0
+        self._waiting = Waiting()
+        self._looked_s = 0.0
         self._trouble = ""
-        self._lost: frozenset[str] = frozenset()
+        self._alive: frozenset[str] = frozenset()
+        self._allocated_at = -1
         self._reschedule_at_s = math.inf
         self._wake = asyncio.Event()
 
@@ -59,19 +73,20 @@ class Leader:
         self._wake.set()
 
     def measured(self) -> None:
-        """New telemetry came in: what waits may fit now, what was placed may have to move."""
-        if not self._log.leads:
-            return
-        reason = self._soft.waiting or displaced(self._soft, self._state)
-        if reason and self._clock.now_s() - self._last_pass_s >= RETRY_WAITING_S:
-            self._wake.set()
+        """New telemetry came in: something that was placed may have to move."""
+        now_s = self._clock.now_s()
+        if self._log.leads and now_s - self._looked_s >= DISPLACED_S:
+            self._looked_s = now_s
+            if displaced(self._soft, self._state):
+                self._wake.set()
 
     async def run(self) -> None:
         while True:
             await self._until_due()
             self._wake.clear()
             if not self._log.leads:
-                self._soft.waiting = {}  # the leader's to know
+                self._waiting = Waiting()  # the leader's to know
+                self._soft.waiting = {}
                 continue
             try:
                 await self._pass()
@@ -83,64 +98,83 @@ class Leader:
                 self._trouble = str(error)
 
     async def _until_due(self) -> None:
-        """Until it is woken, a node is lost, or the patience with a lost one ends."""
+        """Until it is woken, a node is lost, or the patience with one or with a service ends."""
         while not self._wake.is_set():
             now_s = self._clock.now_s()
             self._membership.look(now_s)
             if self._log.leads and (
-                now_s >= self._reschedule_at_s or self._lost != self._lost_nodes(now_s)
+                now_s >= self._due_s() or self._tidings.is_news(self._lost_nodes(now_s))
             ):
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience_s(now_s)):
                     await self._wake.wait()
 
+    def _due_s(self) -> float:
+        return min(self._reschedule_at_s, self._waiting.next_try_s())
+
     def _patience_s(self, now_s: float) -> float | None:
         if not self._log.leads:
             return None
         loss_s = self._membership.next_loss_s(self._state.registrations, now_s)
-        due_s = min(math.inf if loss_s is None else loss_s, self._reschedule_at_s - now_s)
+        due_s = min(math.inf if loss_s is None else loss_s, self._due_s() - now_s)
         return None if math.isinf(due_s) else due_s
 
     def _lost_nodes(self, now_s: float) -> frozenset[str]:
         return frozenset(self._membership.lost_for_s(self._state.registrations, now_s))
 
     async def _pass(self) -> None:
-        now_s = self._last_pass_s = self._clock.now_s()
-        self._tell_lost(self._lost_nodes(now_s))
+        now_s = self._clock.now_s()
+        for node in self._tidings.nodes(self._lost_nodes(now_s)):
+            self._soft.forget(node)
         moving = avoid(self._soft, self._state, now_s)
         view = look(self._state, self._soft, self._membership, now_s, displaced=moving)
+        self._wake_waiting(view)
         left_s = next_reschedule_s(self._state, view)
         self._reschedule_at_s = math.inf if left_s is None else now_s + left_s
-        found = schedule(self._state, view, self._profile, self._rng)
-        self._tell_waiting(found)
-        if not found.is_empty:
-            await self._log.propose(found.place, command_id=uuid4().hex)
-            self._tell_placed(found)
+        this = Round(
+            self._state,
+            view,
+            self._profile,
+            self._rng,
+            resting=self._waiting.resting(now_s),
+            hooks=self._algorithm.hooks(),
+        )
+        try:
+            await self._propose(this)
+        finally:
+            # Also where the disk is broken: why a service waits is known without it.
+            self._tidings.queue(self._waiting, this, self._state.services.keys(), now_s)
+            self._soft.waiting = self._waiting.reasons
+            self._algorithm.tell(self._soft, self._events)
 
-    def _tell_lost(self, lost: frozenset[str]) -> None:
-        for node in sorted(lost - self._lost):
-            self._events.add("node lost", node, "nothing was heard of it for too long")
-            self._soft.forget(node)
-        for node in sorted(self._lost - lost):
-            self._events.add("node back", node)
-        self._lost = lost
-
-    def _tell_waiting(self, found: Schedule) -> None:
-        waiting = {name: why.reason for name, why in found.unplaceable.items()}
-        for name, reason in waiting.items():
-            if name not in self._soft.waiting:
-                self._events.add("waiting", name, reason)
-        for name in self._soft.waiting.keys() - waiting.keys():
-            if name in self._state.services:
-                self._events.add("no longer waiting", name)
-        self._soft.waiting = waiting
-
-    def _tell_placed(self, found: Schedule) -> None:
-        for at in found.place.placements:
-            cores = ", ".join(f"{core}: {share}" for core, share in sorted(at.cores.items()))
-            self._events.add(
-                "placed", at.instance, f"on {at.node}, cores {{{cores}}}, score {at.score}"
+    async def _propose(self, this: Round) -> None:
+        """Batch by batch, for as long as nothing else changes what was decided from."""
+        basis = self._state.applied_index
+        for place in this.batches():
+            outcome = await self._log.propose(replace(place, basis=basis), command_id=uuid4().hex)
+            if isinstance(outcome, Rejected):
+                logger.info("placements are decided again: %s", outcome.reason)
+                self._wake.set()
+                return
+            self._tidings.places(place, this.preempted)
+            placed = (
+                self._state.placements.get(place.placements[-1].instance)
+                if place.placements
+                else None
             )
-        for instance in found.place.released:
-            self._events.add("released", instance)
+            if placed is None:
+                self._wake.set()
+                return
+            basis = self._allocated_at = placed.placed_at
+            # What was just placed may be what others have to be near.
+            services = self._state.services.values()
+            self._waiting.wake(it.service.name for it in services if it.service.affinity)
+            await asyncio.sleep(0)  # a whole cluster is placed beside the heartbeats
+
+    def _wake_waiting(self, view: View) -> None:
+        """What changed since the last pass, other than by it, may help those that wait."""
+        alive = frozenset(name for name, it in view.conditions.items() if it.liveness == "alive")
+        if self._state.allocated_at != self._allocated_at or alive - self._alive:
+            self._waiting.wake()
+        self._allocated_at, self._alive = self._state.allocated_at, alive

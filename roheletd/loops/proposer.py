@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from roheletd.api.operations import UnknownOutcome
+from roheletd.api.problems import UnknownOutcome
 from roheletd.clock import Clock
 from roheletd.cluster.applier import Applier
 from roheletd.cluster.commands import AnyCommand, Outcome, Proposal

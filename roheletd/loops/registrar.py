@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from uuid import uuid4
 
-from roheletd.api.operations import UnknownOutcome
+from roheletd.api.problems import UnknownOutcome
 from roheletd.cluster.commands import AnyCommand, Found, JoinNode, Rejected
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState

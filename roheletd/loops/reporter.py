@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from roheletd.api.operations import Log, UnknownOutcome
+from roheletd.api.collaborators import Log
+from roheletd.api.problems import UnknownOutcome
 from roheletd.clock import Clock
 from roheletd.cluster.commands import AddNodes
 from roheletd.cluster.membership import Membership
@@ -112,6 +113,7 @@ class Reporter:
             node=self._node,
             at_s=self._clock.wall_s(),
             instances=self._uses(),
+            images=self._soft.images,
         )
         self._sample = sample
         self._soft.heard_telemetry(telemetry, steady_s=self._beat.report_s / 2)

@@ -12,17 +12,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from roheletd.clock import Clock
 from roheletd.cluster.events import Events
 from roheletd.cluster.instances import Happening, Instances, instance_of
 from roheletd.cluster.orders import Orders
 from roheletd.cluster.reconcile import Action, Plan, Remove, Run, Start
-from roheletd.cluster.soft import EngineLink, SoftState
+from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
-from roheletd.engines import Engine, EngineError, EngineInfo, PortTaken
+from roheletd.engines import Engine, EngineError, EngineInfo, ImageRefused, PortTaken
 from roheletd.errors import Unavailable
+from roheletd.loops.engine_news import EngineNews
 from roheletd.telemetry import InstanceUse
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Runner:
         self._clock = clock
         self._rng = rng
         self._instances = Instances()
+        self._news = EngineNews(soft, events)
         self._slots = asyncio.Semaphore(ACTIONS_AT_ONCE)
         self._wake = asyncio.Event()
 
@@ -68,7 +70,7 @@ class Runner:
     def uses(self) -> tuple[InstanceUse, ...]:
         """Every instance placed here, with its use as of now; called once per report."""
         usage = self._engine.usage() if self._soft.engine.reachable else {}
-        self._instances.measure(usage, self._clock.now_s())
+        self._instances.measure(usage, self._clock.now_s(), threads=self._engine.threads)
         return self.instances()
 
     def instances(self) -> tuple[InstanceUse, ...]:
@@ -84,7 +86,7 @@ class Runner:
                     await self._serve()
                 # A refusal of the list itself is no better than no answer: ask again, later.
                 except* (Unavailable, EngineError) as group:
-                    self._lost(str(group.exceptions[0]))
+                    self._news.lost(str(group.exceptions[0]))
                 _heed_cancellation()
                 steady = self._clock.now_s() - begun_s >= STEADY_S
                 failures = 1 if steady else failures + 1
@@ -93,24 +95,13 @@ class Runner:
         finally:
             await self._engine.close()
 
-    def _answers(self, info: EngineInfo) -> None:
-        link = EngineLink(**asdict(info), reachable=True, reason="")
-        if link != self._soft.engine:
-            self._events.add("engine answers", info.name, f"{info.version} at {info.address}")
-        self._soft.engine = link
-
-    def _lost(self, reason: str) -> None:
-        link = self._soft.engine
-        if link.reachable or link.reason != reason:
-            self._events.add("engine lost", link.name or link.kind, reason)
-        self._soft.engine = link.lost(reason)
-
     async def _serve(self) -> None:
         """Reconcile until the engine is lost, which ends the group and every action in it."""
         info = await self._engine.open()
         self._instances.reset()
         async with asyncio.TaskGroup() as actions:
             actions.create_task(self._watch(), name="engine changes")
+            actions.create_task(self._news.follow_images(self._engine), name="engine images")
             while True:
                 self._wake.clear()
                 plan = await self._plan(info)
@@ -131,7 +122,7 @@ class Runner:
     async def _plan(self, info: EngineInfo) -> Plan:
         self._instances.about_to_list()
         containers = await self._engine.list()
-        self._answers(info)
+        self._news.answers(info)
         if (orders := self._orders()) is None:
             # Nothing is known of what is wanted, which is not the same as nothing is wanted.
             return Plan(actions=(), look_again_s=math.inf)
@@ -155,9 +146,14 @@ class Runner:
 
     def _refused(self, action: Action, error: EngineError) -> None:
         self._tell(Happening("engine refused", instance_of(action), str(error)))
-        ports = error.ports if isinstance(error, PortTaken) else ()
-        now_s = self._clock.now_s()
-        self._instances.refused(action, str(error), now_s=now_s, retry=error.retry, ports=ports)
+        self._instances.refused(
+            action,
+            str(error),
+            now_s=self._clock.now_s(),
+            retry=error.retry,
+            ports=error.ports if isinstance(error, PortTaken) else (),
+            image=isinstance(error, ImageRefused),
+        )
 
     async def _carry_out(self, action: Action) -> None:
         match action:

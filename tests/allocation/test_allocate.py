@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from roheletd.allocation.allocate import Unplaceable, Verdict, allocate, explain, select
-from roheletd.allocation.snapshot import ForeignLoad, Profile, Snapshot, take
+from roheletd.allocation.allocate import Unplaceable, allocate, explain
+from roheletd.allocation.snapshot import Condition, ForeignLoad, Profile, Snapshot, take
 from roheletd.model import Capacity, Gpu, Node, Placement, Port, PortBinding, Service
 from tests.builders import a_node, a_service
 
@@ -15,11 +15,18 @@ def seen(
     placements: tuple[Placement, ...] = (),
     foreign: dict[str, ForeignLoad] | None = None,
     profile: Profile | None = None,
+    **condition: object,
 ) -> Snapshot:
+    known = foreign or {}
     return take(
         nodes={node.name: node for node in nodes},
-        liveness={node.name: "alive" for node in nodes},
-        foreign=foreign or {},
+        conditions={
+            node.name: Condition(
+                foreign=known.get(node.name, ForeignLoad()),
+                **condition,  # type: ignore[arg-type]
+            )
+            for node in nodes
+        },
         placements=placements,
         profile=profile or Profile(),
     )
@@ -118,7 +125,7 @@ def test_of_two_gpus_one_is_charged_and_the_fuller_is_taken() -> None:
 
 def test_every_accelerator_asked_for_must_be_there() -> None:
     service = a_service(accelerators={"gpu": 10, "tpu": 50})
-    assert "50 % of a tpu" in refusals(service, gpu_node(Gpu(id="g0")))["gpu"]
+    assert "50 % of tpu on one device" in refusals(service, gpu_node(Gpu(id="g0")))["gpu"]
 
 
 def test_gpu_memory_counts_on_the_device() -> None:
@@ -178,13 +185,7 @@ def test_measured_load_of_others_is_not_free_but_leaves_a_tenth_of_each_core() -
 def test_a_node_that_is_not_alive_is_refused() -> None:
     free = seen(a_node())
     for liveness in ("suspect", "lost", "never seen"):
-        dead = take(
-            nodes={"pi": a_node()},
-            liveness={"pi": liveness},  # type: ignore[dict-item]
-            foreign={},
-            placements=(),
-            profile=Profile(),
-        )
+        dead = seen(a_node(), liveness=liveness)
         assert "alive" in explain(dead, a_service(), Profile())[0].refusals
     assert not explain(free, a_service(), Profile())[0].refusals
 
@@ -218,23 +219,32 @@ def test_strategies_mean_what_the_textbook_says() -> None:
 
 
 def test_equal_scores_are_decided_by_the_seed_and_nothing_else() -> None:
-    verdicts = [Verdict(node=name, score=0.5) for name in "abcdef"]
-    picks = {select(verdicts, "worst_fit", Random(seed)).node for seed in range(30)}
-    assert len(picks) > 1
-    assert all(
-        select(verdicts, "worst_fit", Random(7)) == select(verdicts, "worst_fit", Random(7))
-        for _ in range(5)
-    )
+    nodes = [a_node(name) for name in "abcdef"]
+
+    def pick(seed: int) -> str:
+        found = allocate(seen(*nodes), a_service(), Profile(), Random(seed))
+        assert isinstance(found, Placement)
+        return found.node
+
+    assert len({pick(seed) for seed in range(30)}) > 1
+    assert len({pick(7) for _ in range(5)}) == 1
+
+
+FREE_ALONE = dict.fromkeys(("balance", "contention", "gpu", "image", "spread"), 0.0) | {
+    "temperature": 0.0,
+    "power": 0.0,
+}
 
 
 def test_scores_are_the_free_share_that_is_left_and_weights_move_the_total() -> None:
     service = a_service(cpu_millicores=1000, memory_mib=3072)
-    (even,) = explain(seen(a_node()), service, Profile())
-    assert even.terms == {"cpu": 0.75, "memory": 0.25}
-    assert even.score == 0.5
-    (cpu_only,) = explain(seen(a_node()), service, Profile(weights={"memory": 0}))
+    (even,) = explain(seen(a_node()), service, Profile(weights=FREE_ALONE))
+    assert (even.terms["cpu"], even.terms["memory"], even.score) == (0.75, 0.25, 0.5)
+    (cpu_only,) = explain(seen(a_node()), service, Profile(weights={**FREE_ALONE, "memory": 0}))
     assert cpu_only.score == 0.75
-    (none,) = explain(seen(a_node()), service, Profile(weights={"cpu": 0, "memory": 0}))
+    (none,) = explain(
+        seen(a_node()), service, Profile(weights={**FREE_ALONE, "cpu": 0, "memory": 0})
+    )
     assert none.score == 0.0
 
 

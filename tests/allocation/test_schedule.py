@@ -6,15 +6,12 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from msgspec.structs import replace
 
-from roheletd.allocation.schedule import (
-    Schedule,
-    View,
-    next_reschedule_s,
-    schedule,
-    snapshot,
-)
-from roheletd.allocation.snapshot import ForeignLoad, Profile
+from roheletd.allocation.schedule import Schedule, schedule
+from roheletd.allocation.snapshot import Condition, ForeignLoad, Profile
+from roheletd.allocation.view import View, snapshot
+from roheletd.allocation.wanted import next_reschedule_s
 from roheletd.cluster.commands import (
     AddNodes,
     AddServices,
@@ -32,7 +29,10 @@ PROFILE = Profile(port_min=20_000, port_max=20_009)
 def view_of(cluster: Driver, **lost_for_s: float) -> View:
     liveness: dict[str, Liveness] = dict.fromkeys(cluster.state.registrations, "alive")
     liveness |= dict.fromkeys(lost_for_s, "lost")
-    return View(liveness=liveness, foreign={}, lost_for_s=lost_for_s)
+    return View(
+        conditions={name: Condition(liveness=it) for name, it in liveness.items()},
+        lost_for_s=lost_for_s,
+    )
 
 
 def run_pass(cluster: Driver, *, seed: int = 1, **lost_for_s: float) -> Schedule:
@@ -120,8 +120,8 @@ def test_what_a_removed_service_held_is_free_again() -> None:
 def test_a_displaced_instance_is_placed_anew_in_one_entry() -> None:
     cluster = with_services(a_service(ports=(Port(container_port=80),)))
     run_pass(cluster)
-    foreign = {"pi": ForeignLoad(ports=frozenset({20_000}))}
-    view = View(liveness={"pi": "alive"}, foreign=foreign, displaced=frozenset({"web.1"}))
+    taken = Condition(foreign=ForeignLoad(ports=frozenset({20_000})))
+    view = View(conditions={"pi": taken}, displaced=frozenset({"web.1"}))
     found = schedule(cluster.state, view, PROFILE, Random(1))
     cluster.apply(found.place)
     assert cluster.state.placements["web.1"].ports[0].host_port == 20_001
@@ -174,7 +174,7 @@ def test_what_no_other_node_takes_stays_with_its_lost_node_and_is_said_to_wait()
     cluster = on_a_and_b()
     found = run_pass(cluster, b=60.0)
     assert found.is_empty
-    assert found.unplaceable["web"].reason == "no node of 2 fits (cpu: 2, cores: 2, alive: 1)"
+    assert found.unplaceable["web"].reason == "no node of 2 fits (cpu: 1, cores: 1, alive: 1)"
     back = run_pass(cluster)
     assert back.is_empty
     assert not back.unplaceable
@@ -183,7 +183,8 @@ def test_what_no_other_node_takes_stays_with_its_lost_node_and_is_said_to_wait()
 def test_a_suspect_node_keeps_its_instances() -> None:
     cluster = on_a_and_b()
     cluster.apply(AddNodes(nodes=(a_node("c"),)))
-    view = View(liveness={"a": "alive", "b": "suspect", "c": "alive"}, foreign={})
+    view = view_of(cluster)
+    view = replace(view, conditions={**view.conditions, "b": Condition(liveness="suspect")})
     assert schedule(cluster.state, view, PROFILE, Random(1)).is_empty
 
 
@@ -308,8 +309,7 @@ def _check_books(cluster: Driver) -> None:
     services: dict[str, Service] = {
         name: known.service for name, known in cluster.state.services.items()
     }
-    view = View(liveness=dict.fromkeys(cluster.state.nodes, "alive"), foreign={})
-    free = snapshot(cluster.state, view, PROFILE).nodes
+    free = snapshot(cluster.state, view_of(cluster), PROFILE).nodes
     for name, node in cluster.state.nodes.items():
         here = cluster.state.placements_on(name).values()
         used: Counter[int] = Counter()

@@ -7,6 +7,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from roheletd.allocation.algorithm import Algorithm
 from roheletd.allocation.snapshot import Profile
 from roheletd.api.operations import Operations
 from roheletd.api.server import ApiServer
@@ -50,11 +51,13 @@ class World:
         self.cluster.members["old"] = MemberView(
             name="old", id="old.00000002", role="learner", liveness="lost"
         )
+        self.algorithm = Algorithm()
         self.operations = Operations(
             node="pi",
             cluster="edge",
             version="0.1.0",
             profile=Profile(),
+            algorithm=self.algorithm,
             state=self.state,
             soft=self.soft,
             membership=self.membership,

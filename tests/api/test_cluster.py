@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from roheletd.api import views
-from roheletd.api.operations import NotFound
+from roheletd.api.problems import NotFound
 from roheletd.api.table import MQTT_OPERATIONS, OPERATIONS
 from roheletd.errors import InvalidInput, Refused
 from roheletd.token import Token, decode, encode

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
-from roheletd.api.operations import UnknownOutcome
+from roheletd.api.problems import UnknownOutcome
 from roheletd.clock import Clock
 from roheletd.cluster.applier import Applier
 from roheletd.cluster.commands import AddServices, AnyCommand, Found, JoinNode, Outcome, Proposal

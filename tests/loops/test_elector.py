@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roheletd.api.operations import UnknownOutcome
+from roheletd.api.problems import UnknownOutcome
 from roheletd.clock import Clock
 from roheletd.cluster import applier
 from roheletd.cluster.commands import AddServices, Applied, RemoveService

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from roheletd.api.operations import UnknownOutcome
+from roheletd.api.problems import UnknownOutcome
 from roheletd.cluster.commands import AddServices, Applied, Missing, Rejected, RemoveService
 from roheletd.cluster.exchange import Forward
 from roheletd.errors import InvalidInput, Unavailable

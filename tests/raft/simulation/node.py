@@ -185,7 +185,7 @@ class Node:
 
     def _submit(self, proposal: Proposal, answer: Answer) -> None:
         """One that was applied before is answered from the state, as a daemon does it."""
-        if proposal.id in self.state._outcomes:
+        if self.state._outcomes.of(proposal) is not None:
             answer(self.checks.history.first_index[proposal.id], None)
             return
         try:

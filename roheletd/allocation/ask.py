@@ -1,0 +1,76 @@
+"""What an instance of a service needs from a node, and nothing else about the service.
+
+Services with equal asks get equal answers from every filter and, but for `spread`, from every
+score; so the answers are worked out once for all of them.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from roheletd.allocation.constraints import Wanted, architecture, parse
+from roheletd.model import (
+    Neighbour,
+    Port,
+    Service,
+    accelerators,
+    demand,
+    is_cpu_sensitive,
+)
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """The needs of one instance, hashable.
+
+    `demand` is millicores per core, largest first, and `cores_millicores` their sum. `apart` are
+    the services that must not be near, by our own wish or by theirs. `itself` is the service's name
+    where it has affinity to itself.
+    """
+
+    image: str
+    has_command: bool
+    cpu_millicores: int
+    demand: tuple[int, ...]
+    cores_millicores: int
+    cpu_sensitive: bool
+    memory_mib: int
+    vms_mib: int
+    accelerators: tuple[tuple[str, int], ...]
+    gpu_memory_mib: int
+    spread_devices: bool
+    ports: tuple[Port, ...]
+    architectures: tuple[str, ...]
+    constraints: tuple[Wanted, ...]
+    affinity: tuple[Neighbour, ...]
+    apart: tuple[Neighbour, ...]
+    itself: str
+    spread_over: str | None
+
+
+def ask_of(service: Service, shunned_by: Mapping[str, tuple[Neighbour, ...]]) -> Ask:
+    """`shunned_by`: by service, those that want to be apart from it (see `Snapshot`)."""
+    return Ask(
+        image=service.image,
+        has_command=bool(service.command),
+        cpu_millicores=cpu_need(service),
+        demand=demand(service),
+        cores_millicores=sum(demand(service)),
+        cpu_sensitive=is_cpu_sensitive(service.sensitivity),
+        memory_mib=service.memory_mib,
+        vms_mib=service.vms_mib,
+        accelerators=tuple(accelerators(service).items()),
+        gpu_memory_mib=service.gpu_memory_mib,
+        spread_devices=service.spread_devices,
+        ports=service.ports,
+        architectures=tuple(architecture(name) for name in service.architectures),
+        constraints=tuple(parse(text) for text in service.constraints),
+        affinity=service.affinity,
+        apart=tuple(dict.fromkeys((*service.anti_affinity, *shunned_by.get(service.name, ())))),
+        itself=service.name if any(it.service == service.name for it in service.affinity) else "",
+        spread_over=service.spread_over,
+    )
+
+
+def cpu_need(service: Service) -> int:
+    """Millicores that a service takes from a node: what it names, or else the sum of its cores."""
+    return service.cpu_millicores or sum(demand(service))

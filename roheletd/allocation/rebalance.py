@@ -1,0 +1,196 @@
+"""Which instances would sit clearly better elsewhere? Nothing asks this by itself.
+
+An instance is judged with its own share given back, on its node and on the best one: what it would
+gain is the difference of the two scores. The largest gain is taken first and counts in all that is
+judged after it.
+
+What is moved is down for a moment, so that a gain must be worth it, and of several replicas at most
+half are moved at once. What the leader moves by itself (lost nodes, older revisions) is left to it.
+"""
+
+from collections.abc import Mapping
+from heapq import heapify, heappop, heappush
+from random import Random
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from roheletd.allocation.algorithm import HookFailed, Hooks
+from roheletd.allocation.allocate import Allocator
+from roheletd.allocation.books import Books
+from roheletd.allocation.judge import Judge, Verdict
+from roheletd.allocation.ranking import Turn
+from roheletd.allocation.snapshot import FreeNode, Profile
+from roheletd.allocation.view import View, snapshot
+from roheletd.allocation.wanted import wanted
+from roheletd.cluster.state import ClusterState, Definition
+from roheletd.model import Neighbour, Placement
+
+GAIN_MIN = 0.1
+"""How much the score has to rise, of 1: less is not worth a restart, and comes and goes with load.
+
+One term of weight 1 that goes from its worst to its best raises a score by about this.
+"""
+
+_REASONS_MAX = 3
+
+
+class Better(Struct, frozen=True, kw_only=True):
+    """A better place for an instance; `placement` is the whole of it, under the same name."""
+
+    placement: Placement
+    source: str
+    gain: float
+    reason: str
+
+
+def rebalance(
+    state: ClusterState,
+    view: View,
+    profile: Profile,
+    rng: Random,
+    *,
+    moves: int,
+    hooks: Hooks | None = None,
+) -> tuple[Better, ...]:
+    """At most so many moves. Where the user's algorithm chooses the nodes, scores move nothing."""
+    while True:
+        if hooks is not None and (hooks.select is not None or hooks.allocate is not None):
+            return ()
+        try:
+            return tuple(_Scales(state, view, profile, rng, hooks).moves(moves))
+        except HookFailed:
+            continue  # it is None from now on
+
+
+class _Scales:
+    """One set of books, and every instance that may be weighed in it."""
+
+    def __init__(
+        self, state: ClusterState, view: View, profile: Profile, rng: Random, hooks: Hooks | None
+    ) -> None:
+        self._books = Books(snapshot(state, view, profile), profile)
+        self._allocator = Allocator(self._books, rng, hooks)
+        self._services = state.services
+        self._leave = {name: _may_leave(state, known, view) for name, known in state.services.items()}
+        self._needed_by = _needed_by(state.services)
+        self._candidates = {
+            at.instance: at
+            for name, known in state.services.items()
+            if self._leave[name] and (known.service.strategy or profile.strategy) != "first_fit"
+            for at in wanted(state, known, view).stay
+            if _is_alive(view, at.node)
+        }
+
+    def moves(self, most: int) -> list[Better]:
+        gains = [
+            (-found.gain, name) for name in self._candidates if (found := self._better(name))
+        ]
+        heapify(gains)
+        chosen: list[Better] = []
+        while gains and len(chosen) < most:
+            _, name = heappop(gains)
+            found = self._better(name)  # what was moved since may have changed it
+            if found is None:
+                continue
+            if gains and found.gain < -gains[0][0]:
+                heappush(gains, (-found.gain, name))
+                continue
+            self._move(found)
+            chosen.append(found)
+        return chosen
+
+    def _better(self, instance: str) -> Better | None:
+        at = self._candidates[instance]
+        if not self._leave[at.service]:
+            return None
+        self._books.take_back(at)
+        try:
+            return None if self._is_needed(at) else self._weighed(at)
+        finally:
+            self._books.place(at)
+
+    def _weighed(self, at: Placement) -> Better | None:
+        """`at` is not in the books."""
+        service = self._services[at.service].service
+        ranking = self._allocator.ranking(service)
+        turn = Turn(ranking, self._books, service.name, over_nodes=service.spread_over is None)
+        target = turn.best()
+        turn.close()
+        if target in (None, at.node):
+            return None
+        judge = ranking.judge
+        there = judge.verdict(self._books.nodes[target], service.name)
+        here = judge.verdict(_open(self._books.nodes[at.node]), service.name)
+        gain = round(there.score - here.score, 4)
+        if gain < GAIN_MIN:
+            return None
+        placement = self._allocator.placement(service, judge, target, at.instance, at.revision)
+        return Better(
+            placement=placement, source=at.node, gain=gain, reason=_reason(here, there, judge)
+        )
+
+    def _move(self, found: Better) -> None:
+        at = self._candidates.pop(found.placement.instance)
+        self._leave[at.service] -= 1
+        self._books.take_back(at)
+        self._books.place(found.placement)
+
+    def _is_needed(self, at: Placement) -> bool:
+        """Whether an instance of another service may only be where this one is."""
+        home = self._books.nodes[at.node]
+        return any(
+            not self._books.near(home, Neighbour(service=at.service, over=other.over))
+            and self._books.near(home, other)
+            for other in self._needed_by.get(at.service, ())
+        )
+
+
+def _may_leave(state: ClusterState, known: Definition, view: View) -> int:
+    """How many instances of a service may be down at once for its own good.
+
+    Those that are not there count as down already. One that is alone has to take it.
+    """
+    replicas = known.service.replicas
+    placed = state.placements_of(known.service.name)
+    there = sum(_is_alive(view, at.node) for at in placed)
+    if replicas == 1:
+        return min(1, there)
+    return max(0, min(replicas // 2 - (replicas - there), there - 1))
+
+
+def _needed_by(services: Mapping[str, Definition]) -> dict[str, list[Neighbour]]:
+    """By service: those with an affinity to it, and over what."""
+    found: dict[str, list[Neighbour]] = {}
+    for name, known in services.items():
+        for other in known.service.affinity:
+            if other.service != name:
+                needing = Neighbour(service=name, over=other.over)
+                found.setdefault(other.service, []).append(needing)
+    return found
+
+
+def _is_alive(view: View, node: str) -> bool:
+    condition = view.conditions.get(node)
+    return condition is not None and condition.liveness == "alive"
+
+
+def _open(free: FreeNode) -> FreeNode:
+    """A cordon keeps others away, and drives nobody out."""
+    return replace(free, condition=replace(free.condition, cordoned=False))
+
+
+def _reason(here: Verdict, there: Verdict, judge: Judge) -> str:
+    """What keeps it from its own node today, or else the terms that gain most."""
+    if here.refusals:
+        return f"{here.node} would not take it now: {'; '.join(here.refusals.values())}"
+    gains = {
+        name: judge.weight(name) * (value - here.terms.get(name, 0.0))
+        for name, value in there.terms.items()
+    }
+    best = sorted(gains, key=lambda name: -gains[name])[:_REASONS_MAX]
+    return ", ".join(
+        f"{name} {here.terms[name]:.2f} -> {there.terms[name]:.2f}"
+        for name in best
+        if gains[name] > 0
+    )

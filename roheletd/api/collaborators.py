@@ -1,0 +1,52 @@
+"""The parts of the daemon that carry the verbs out, as the doors see them."""
+
+from typing import Protocol
+
+from roheletd.api import views
+from roheletd.cluster.commands import AnyCommand, Outcome
+from roheletd.token import Token
+
+
+class Log(Protocol):
+    """The agreed log as the doors see it."""
+
+    @property
+    def term(self) -> int: ...
+
+    @property
+    def leader(self) -> str:
+        """Who leads by all that this node knows; empty: nobody."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node may act as the leader."""
+
+    @property
+    def failure(self) -> str: ...
+
+    async def propose(self, command: AnyCommand, *, command_id: str) -> Outcome:
+        """Returns once the command is durable and applied, or known to be refused."""
+
+
+class ClusterControl(Protocol):
+    """Membership of this node as the doors see it."""
+
+    def view(self) -> views.ClusterView: ...
+
+    async def share(self) -> None:
+        """Others may join from now on, and reach what they need for that."""
+
+    async def token(self, valid_for_s: int) -> str:
+        """A token that others join with; the cluster is shared from now on. 0: valid for ever."""
+
+    async def join(self, token: Token, *, force: bool) -> None:
+        """Returns once this node is bound to ask; from then on `view` says what becomes of it."""
+
+    async def leave(self) -> None:
+        """Returns once the others know."""
+
+    async def recover(self) -> None:
+        """Returns once this node leads the next epoch, alone."""
+
+    async def remove(self, name: str, *, command_id: str) -> None:
+        """Returns once it is committed. Raises `NotFound` for a name that no member has."""

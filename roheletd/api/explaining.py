@@ -1,0 +1,74 @@
+"""`why`: the reasons for the place of a service, or of one instance, or for its having none."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from roheletd.allocation.allocate import explain
+from roheletd.allocation.ask import ask_of
+from roheletd.allocation.scores import weights_for
+from roheletd.allocation.snapshot import Snapshot, without_placement
+from roheletd.api import views
+from roheletd.api.grounds import Grounds
+from roheletd.api.problems import NotFound
+from roheletd.cluster.state import Definition, slot
+from roheletd.model import Placement
+
+_NAMED_MAX = 3
+
+
+class Explaining(Grounds):
+    """Why a service is where it is."""
+
+    async def why(self, request: views.SubjectAsked, _id: str) -> views.Why:
+        """Why a service or an instance runs where it does, or what keeps it from each node."""
+        name, dot, _ = request.name.partition(".")
+        known = self._state.services.get(name)
+        if known is None:
+            raise NotFound(f"there is no service {name}{_or_rather(name, self._state.services)}")
+        placed = self._state.placements_of(name)
+        if not dot:
+            return self._why(known, placed, self._snapshot())
+        placed = [at for at in placed if at.instance == request.name]
+        if not placed and not 0 < slot(request.name) <= known.service.replicas:
+            raise NotFound(_no_instance(request.name, known))
+        return self._why(known, placed, self._without(placed), instance=request.name)
+
+    def _why(
+        self, known: Definition, placed: list[Placement], snapshot: Snapshot, *, instance: str = ""
+    ) -> views.Why:
+        service = known.service
+        verdicts = explain(snapshot, service, self._profile, self._algorithm.hooks())
+        weights = weights_for(ask_of(service, snapshot.shunned_by), self._profile.weights)
+        terms = {term for verdict in verdicts for term in verdict.terms}
+        terms |= {term for at in placed for term in at.terms}
+        return views.Why(
+            service=service.name,
+            replicas=service.replicas,
+            waiting=self._waiting().get(service.name, ""),
+            instances=self._views_of(placed),
+            verdicts=verdicts,
+            instance=instance,
+            strategy=service.strategy or self._profile.strategy,
+            weights={term: weight for term, weight in weights.items() if term in terms},
+        )
+
+    def _without(self, placed: Iterable[Placement]) -> Snapshot:
+        """What is free if these were not there: as if they were to be placed anew."""
+        snapshot = self._snapshot()
+        nodes = dict(snapshot.nodes)
+        for at in placed:
+            nodes[at.node] = without_placement(nodes[at.node], at)
+        return Snapshot(nodes=nodes, shunned_by=snapshot.shunned_by)
+
+
+def _or_rather(name: str, names: Iterable[str]) -> str:
+    close = get_close_matches(name, names, n=_NAMED_MAX)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _no_instance(instance: str, known: Definition) -> str:
+    name, replicas = known.service.name, known.service.replicas
+    if not replicas:
+        return f"there is no instance {instance}: no instance of {name} is wanted (replicas: 0)"
+    are = f"{name}.1" if replicas == 1 else f"{name}.1 to {name}.{replicas}"
+    return f"there is no instance {instance}: {name} has {are}"

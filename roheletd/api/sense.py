@@ -1,0 +1,24 @@
+"""What no schema can say of a request: names that occur twice, services that no node could run."""
+
+from collections.abc import Iterable
+
+from roheletd.errors import InvalidInput
+from roheletd.model import Node, Service, contradiction
+
+
+def refuse_twins(things: Iterable[Service | Node], field: str) -> None:
+    seen = set()
+    for position, thing in enumerate(things):
+        if thing.name in seen:
+            raise InvalidInput(
+                f"{field}[{position}].name", f"expected each name once, got {thing.name}"
+            )
+        seen.add(thing.name)
+
+
+def refuse_contradictions(services: Iterable[Service], *, field: str) -> None:
+    """`field` is where they were read from: our own list, or another document."""
+    for position, service in enumerate(services):
+        if (wrong := contradiction(service)) is not None:
+            where = f"{field}[{position}]" if field == "$.services" else f"{field} {service.name}"
+            raise InvalidInput(f"{where}.{wrong[0]}", wrong[1])

@@ -1,0 +1,103 @@
+"""The commands that look ahead or move things: one question, and where wished the deed."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from roheletd.cli import REFUSED, pages, planning_page
+from roheletd.cli.client import Client, quoted
+from roheletd.cli.files import document
+from roheletd.cli.options import Command
+from roheletd.cli.terminal import Progress, client_of, note, readable, show, style_of
+
+_OWN = frozenset({"services", "nodes"})
+
+
+def _what_if(args: argparse.Namespace) -> int:
+    body = wanted(document(args.conf), nodes=False)
+    with Progress("waiting for the daemon"):
+        answer = client_of(args).ask("/api/v1/what-if", body)
+    show(args, answer, planning_page.what_if)
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    body = {**wanted(document(args.conf)), "prune": args.prune}
+    with Progress("waiting for the daemon"):
+        answer = client_of(args).ask("/api/v1/plan", body)
+    show(args, answer, planning_page.plan)
+    return 0
+
+
+def _apply(args: argparse.Namespace) -> int:
+    body: dict[str, Any] = {**wanted(document(args.conf)), "prune": args.prune}
+    client = client_of(args)
+    if not args.yes and _is_watched():
+        plan = _shown_plan(client, body)
+        if plan["changes"] and not _confirmed(plan["changes"]):
+            note("nothing was changed")
+            return REFUSED
+        body["fingerprint"] = plan["fingerprint"]
+    with Progress("waiting for the daemon"):
+        answer = client.post("/api/v1/apply", body)
+    show(args, answer, planning_page.applied)
+    return 0
+
+
+def wanted(found: object, *, nodes: bool = True) -> Mapping[str, Any]:
+    """What a file is to the daemon: our own lists as they are, anything else a ROHE file."""
+    keys = _OWN if nodes else {"services"}
+    if isinstance(found, dict) and found and found.keys() <= keys:
+        return found
+    return {"document": found}
+
+
+def _is_watched() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _shown_plan(client: Client, body: Mapping[str, Any]) -> Any:
+    """The plan, shown where the question will be: standard output is the answer's."""
+    with Progress("waiting for the daemon"):
+        plan = client.ask("/api/v1/plan", body).value
+    lines = readable(planning_page.plan, plan, style_of(sys.stderr))
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    return plan
+
+
+def _confirmed(changes: int) -> bool:
+    sys.stderr.write(f"Do it ({changes} {'change' if changes == 1 else 'changes'})? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _cordon(verb: str) -> Command:
+    def cordon(args: argparse.Namespace) -> int:
+        with Progress("waiting for the daemon"):
+            answer = client_of(args).post(f"/api/v1/nodes/{quoted(args.node)}/{verb}")
+        show(args, answer, pages.changes)
+        return 0
+
+    return cordon
+
+
+def _rebalance(args: argparse.Namespace) -> int:
+    body = {"moves": args.moves, "dry_run": args.dry_run}
+    client = client_of(args)
+    ask = client.ask if args.dry_run else client.post
+    with Progress("waiting for the daemon"):
+        answer = ask("/api/v1/rebalance", body)
+    show(args, answer, planning_page.rebalanced)
+    return 0
+
+
+COMMANDS: dict[str, Command] = {
+    "what-if": _what_if,
+    "plan": _plan,
+    "apply": _apply,
+    "cordon": _cordon("cordon"),
+    "uncordon": _cordon("uncordon"),
+    "rebalance": _rebalance,
+}

@@ -1,0 +1,45 @@
+"""One pass of the leader over a cluster in which all is well, but for what is said."""
+
+from collections.abc import Mapping
+from random import Random
+
+from roheletd.allocation.schedule import Schedule, schedule
+from roheletd.allocation.snapshot import Condition, Profile
+from roheletd.allocation.view import View
+from tests.builders import Driver
+
+PROFILE = Profile(port_min=20_000, port_max=20_009)
+
+
+def view_of(
+    cluster: Driver,
+    *,
+    conditions: Mapping[str, Condition] | None = None,
+    lost_for_s: Mapping[str, float] | None = None,
+) -> View:
+    """What is lost is in the condition of being lost."""
+    lost = lost_for_s or {}
+    well = dict.fromkeys(cluster.state.registrations, Condition())
+    gone = dict.fromkeys(lost, Condition(liveness="lost"))
+    return View(conditions={**well, **gone, **(conditions or {})}, lost_for_s=lost)
+
+
+def run_pass(
+    cluster: Driver,
+    *,
+    conditions: Mapping[str, Condition] | None = None,
+    lost_for_s: Mapping[str, float] | None = None,
+    profile: Profile = PROFILE,
+    seed: int = 1,
+) -> Schedule:
+    """What the leader decides is applied."""
+    view = view_of(cluster, conditions=conditions, lost_for_s=lost_for_s)
+    found = schedule(cluster.state, view, profile, Random(seed))
+    if not found.is_empty:
+        cluster.apply(found.place)
+    return found
+
+
+def homes(cluster: Driver) -> dict[str, str]:
+    """Instance to node."""
+    return {name: at.node for name, at in sorted(cluster.state.placements.items())}
