@@ -110,8 +110,10 @@ def limited(function: Callable[[], T], limit_s: float) -> tuple[T, float]:
     started_s = time.perf_counter()
     try:
         answer = function()
-    except _TimeUp:
+    except BaseException:
         bell.armed = False
+        if not bell.rang:
+            raise
     finally:
         bell.armed = False
         took_s = time.perf_counter() - started_s

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -30,14 +31,16 @@ from roheletd.allocation.allocate import Allocator, explain
 from roheletd.allocation.books import Books
 from roheletd.allocation.facts import NodeFacts, ServiceFacts, node_facts
 from roheletd.allocation.snapshot import Condition, FreeNode, Profile, idle, take
+from roheletd.api.views import Changes, Nothing
 from roheletd.cluster.events import Event, Events
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.model import Capacity, Gpu, Node
 from tests.builders import a_node, a_service
-from tests.cli.conftest import Run, roheletd
+from tests.cli.conftest import Run, daemon, roheletd
+from tests.cli.fake_daemon import FakeDaemon
 from tests.loops.test_parts import parts_of
 
-__all__ = ["roheletd"]  # the fixture
+__all__ = ["daemon", "roheletd"]  # the fixtures
 
 SERVICE = a_service(cores=(500,), memory_mib=64, env={"PASSWORD": "secret"}, labels={"tier": "1"})
 USER_MODULE = Path(__file__).parents[1] / "userModule"
@@ -178,7 +181,7 @@ def test_nothing_of_what_is_given_can_be_changed_and_secrets_are_not_given(
     change: str, stage: Stage
 ) -> None:
     stage.define("filter", change)
-    with pytest.raises(HookFailed, match="mine.py, line 4: raised"):
+    with pytest.raises(HookFailed, match=r"mine\.py, line 4: raised"):
         asked(stage.hooks(), "filter")
     assert SERVICE.labels == {"tier": "1"}
 
@@ -317,9 +320,10 @@ def test_one_that_is_slow_in_each_call_is_ended_when_the_pass_has_waited_long_en
 ) -> None:
     stage.define("score", "time.sleep(0.06)\nreturn 0.5", head="import time")
     hooks, began_s = stage.hooks(), time.monotonic()
-    with pytest.raises(HookFailed, match="took more than 1 s of one pass"):
-        for _ in range(100):
+    while not (troubles := stage.algorithm.troubles()):
+        with suppress(HookFailed):
             asked(hooks, "score")
+    assert "took more than 1 s of one pass" in troubles["mine:Mine.score"]
     assert time.monotonic() - began_s < 2 * PASS_LIMIT_S
     assert stage.hooks().score is not None
 
@@ -525,11 +529,9 @@ def test_the_same_trouble_is_told_once_and_its_end_as_well(stage: Stage) -> None
     def a_pass(*nodes: FreeNode) -> list[str]:
         ask = stage.hooks().score
         assert ask is not None
-        try:
+        with suppress(HookFailed):
             for node in nodes:
                 ask(node, SERVICE)
-        except HookFailed:
-            pass
         return [kind for kind, *_ in stage.tell()]
 
     assert a_pass(hall, free()) == ["algorithm failed"]
@@ -623,10 +625,10 @@ async def test_a_daemon_loads_what_its_configuration_names_and_again_on_request(
         assert parts._algorithm.hooks() is not None
         stage.write("class Mine\n")
         with pytest.raises(Exception, match="cannot be loaded"):
-            await parts._operations.reload_algorithm(None, "1")  # type: ignore[arg-type]
+            await parts._operations.reload_algorithm(Nothing(), "1")
         assert "the one loaded before decides instead" in parts.soft.notices[NOTICE]
         stage.write("class Mine:\n    def filter(self, node, service): return None\n")
-        changes = await parts._operations.reload_algorithm(None, "2")  # type: ignore[arg-type]
+        changes = await parts._operations.reload_algorithm(Nothing(), "2")
         assert changes.changed == {"mine:Mine": "loaded (filter)"}
         assert parts.soft.notices == {}
 
@@ -644,7 +646,7 @@ async def test_a_daemon_whose_algorithm_cannot_be_loaded_starts_all_the_same(
 async def test_where_none_is_configured_there_is_nothing_to_reload(tmp_path: Path) -> None:
     async with parts_of(tmp_path) as parts:
         with pytest.raises(Exception, match=r"`allocation.algorithm` names one"):
-            await parts._operations.reload_algorithm(None, "1")  # type: ignore[arg-type]
+            await parts._operations.reload_algorithm(Nothing(), "1")
 
 
 # --- on the command line
@@ -678,3 +680,10 @@ def test_a_check_of_what_cannot_be_loaded_says_why(roheletd: Run, tmp_path: Path
     assert "there is no file" in done.stderr
     done = roheletd("algorithm", "check", "mine")
     assert "expected a .py file and a class" in done.stderr
+
+
+def test_a_daemon_is_made_to_load_it_again(roheletd: Run, daemon: FakeDaemon) -> None:
+    daemon.answers["POST /api/v1/algorithm/reload"] = Changes(changed={"mine:Mine": "loaded"})
+    done = roheletd("algorithm", "reload")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["mine:Mine", "loaded"]

@@ -80,10 +80,11 @@ def refusal(wanted: Wanted, node: Node) -> str | None:
 
 
 def _compared(wanted: Wanted, have: str) -> str | None:
+    """Labels and names are equal as texts: version 1.10 is not version 1.1."""
     mine, theirs = _number(have), _number(wanted.value)
-    are_numbers = mine is not None and theirs is not None
     if wanted.sign in ("==", "!="):
-        same = mine == theirs if are_numbers else have == wanted.value
+        is_number = wanted.fact in _NUMBERS and theirs is not None
+        same = mine == theirs if is_number else have == wanted.value
         return None if same == (wanted.sign == "==") else f"must have {wanted}, and has {have}"
     if mine is None or theirs is None:
         return f"must have {wanted}, and {have if mine is None else wanted.value} is no number"

@@ -1,6 +1,6 @@
-"""Which cores, which devices, which ports: the parts of a node that a placement names."""
+"""What an instance would be given of a node: which cores, which devices, which ports."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from msgspec import Struct
 
@@ -23,6 +23,13 @@ def fit(free: FreeNode, ask: Ask) -> Fit | None:
         return None
     gpus = assign_gpus(free.gpus, ask) if ask.accelerators else {}
     return None if gpus is None else Fit(cores, gpus)
+
+
+def memory_need(free: FreeNode, ask: Ask, gpus: Container[str]) -> int:
+    """MiB of system memory, with the part of `gpus` where those have the same memory."""
+    if ask.gpu_memory_mib and any(it.gpu.shares_memory and it.gpu.id in gpus for it in free.gpus):
+        return ask.memory_mib + ask.gpu_memory_mib
+    return ask.memory_mib
 
 
 def assign_cores(free: FreeNode, ask: Ask) -> dict[int, int] | None:
@@ -94,11 +101,16 @@ def _spread(devices: list[FreeGpu], percent: int) -> dict[str, int] | None:
 def assign_ports(
     taken: frozenset[HostPort], ports: Iterable[Port], choices: range
 ) -> tuple[PortBinding, ...] | Port:
-    """A host port for each of `ports`, or the first port for which there is none."""
+    """A host port for each of `ports`, or the first port for which there is none.
+
+    Where the choice is free, no port is chosen that another of them must have.
+    """
+    asked = list(ports)
+    kept = {(it.host_port, it.protocol) for it in asked if it.host_port and it.required}
     used = set(taken)
     bindings = []
-    for port in ports:
-        number = _host_port(port, used, choices)
+    for port in asked:
+        number = _host_port(port, used, kept, choices)
         if number is None:
             return port
         used.add((number, port.protocol))
@@ -110,9 +122,12 @@ def assign_ports(
     return tuple(bindings)
 
 
-def _host_port(port: Port, used: set[HostPort], choices: range) -> int | None:
-    if port.host_port and (port.host_port, port.protocol) not in used:
+def _host_port(port: Port, used: set[HostPort], kept: set[HostPort], choices: range) -> int | None:
+    wish = (port.host_port, port.protocol)
+    if port.host_port and wish not in used and (port.required or wish not in kept):
         return port.host_port
     if port.host_port and port.required:
         return None
-    return next((number for number in choices if (number, port.protocol) not in used), None)
+    not_free = used | kept
+    free = (it for it in choices if (it, port.protocol) not in not_free)
+    return next(free, None)

@@ -13,7 +13,7 @@ from roheletd.allocation.ask import Ask
 from roheletd.allocation.books import Books
 from roheletd.allocation.constraints import architecture as canonical
 from roheletd.allocation.constraints import refusal
-from roheletd.allocation.cores import assign_cores, assign_gpus, assign_ports
+from roheletd.allocation.cores import assign_cores, assign_gpus, assign_ports, memory_need
 from roheletd.allocation.snapshot import FreeNode, Profile
 from roheletd.model import Neighbour, Port
 
@@ -121,11 +121,14 @@ def cores(free: FreeNode, ask: Ask, _books: Books) -> str | None:
 
 def memory(free: FreeNode, ask: Ask, _books: Books) -> str | None:
     need = ask.memory_mib
-    if ask.accelerators and any(item.gpu.shares_memory for item in free.gpus):
-        need += ask.gpu_memory_mib
+    if ask.gpu_memory_mib and ask.accelerators:
+        chosen = assign_gpus(free.gpus, ask)
+        kinds = dict(ask.accelerators)
+        able = {item.gpu.id for item in free.gpus if item.gpu.kind in kinds}
+        need = memory_need(free, ask, able if chosen is None else chosen)
     if need > free.memory_mib and need:
         return f"needs {need} MiB of memory, {max(0, free.memory_mib)} are free"
-    if ask.vms_mib > free.vms_mib:
+    if ask.vms_mib > free.vms_mib and ask.vms_mib:
         return f"needs {ask.vms_mib} MiB of virtual memory, {max(0, free.vms_mib)} are free"
     return None
 
@@ -166,7 +169,7 @@ FILTERS: dict[str, Filter] = {
     "constraint": Filter(constraint, lambda ask: ask.constraints),
     "image": Filter(image, lambda ask: ask.image),
     "affinity": Filter(affinity, lambda ask: ask.affinity or ask.apart, moves=True),
-    "cpu": Filter(cpu, moves=True),
+    "cpu": Filter(cpu, lambda ask: ask.cpu_millicores, moves=True),
     "cores": Filter(cores, lambda ask: ask.demand, moves=True),
     "memory": Filter(memory, moves=True),
     "gpu": Filter(gpu, lambda ask: ask.accelerators, moves=True),

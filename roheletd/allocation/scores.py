@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from roheletd.allocation.ask import Ask
-from roheletd.allocation.cores import Fit
+from roheletd.allocation.cores import Fit, memory_need
 from roheletd.allocation.snapshot import FreeNode
 from roheletd.config import WeightsConfig
 
@@ -37,8 +37,9 @@ def cpu(free: FreeNode, ask: Ask, _fit: Fit) -> float:
     return _share(free.cpu_millicores - ask.cpu_millicores, free.size_millicores)
 
 
-def memory(free: FreeNode, ask: Ask, _fit: Fit) -> float:
-    return _share(free.memory_mib - ask.memory_mib, free.node.capacity.memory_mib)
+def memory(free: FreeNode, ask: Ask, fit: Fit) -> float:
+    left = free.memory_mib - memory_need(free, ask, fit.gpus)
+    return _share(left, free.node.capacity.memory_mib)
 
 
 def balance(free: FreeNode, _ask: Ask, fit: Fit) -> float:

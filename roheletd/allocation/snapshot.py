@@ -212,7 +212,9 @@ def _changed(
 
 def idle(node: Node, condition: Condition, profile: Profile) -> FreeNode:
     """`node` with none of our instances on it."""
-    foreign, sizes = condition.foreign, node.capacity.cores
+    foreign = condition.foreign
+    # A core of no size can hold nothing, and has no share that could be used.
+    sizes = {core: size for core, size in node.capacity.cores.items() if size}
     cores = {core: size - _foreign_on(core, size, foreign, profile) for core, size in sizes.items()}
     used, squares = _used(cores, sizes)
     gpus = tuple(
@@ -255,8 +257,7 @@ def _count(counts: dict[K, int], key: K, change: int) -> None:
 
 
 def _load(held: int, size: int, busy: float) -> float:
-    promised = held / size if size else 1.0
-    return min(1.0, max(promised, busy))
+    return min(1.0, max(held / size, busy))
 
 
 def _freest(cores: Mapping[int, int]) -> tuple[int, ...]:
@@ -264,7 +265,7 @@ def _freest(cores: Mapping[int, int]) -> tuple[int, ...]:
 
 
 def _used(cores: Mapping[int, int], sizes: Mapping[int, int]) -> tuple[float, float]:
-    shares = [1.0 - left / sizes[core] if sizes[core] else 1.0 for core, left in cores.items()]
+    shares = [1.0 - left / sizes[core] for core, left in cores.items()]
     return sum(shares), sum([share * share for share in shares])
 
 

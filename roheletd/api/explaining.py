@@ -5,8 +5,9 @@ from difflib import get_close_matches
 
 from roheletd.allocation.allocate import explain
 from roheletd.allocation.ask import ask_of
+from roheletd.allocation.rebalance import vacated
 from roheletd.allocation.scores import weights_for
-from roheletd.allocation.snapshot import Snapshot, without_placement
+from roheletd.allocation.snapshot import Snapshot
 from roheletd.api import views
 from roheletd.api.grounds import Grounds
 from roheletd.api.problems import NotFound
@@ -57,7 +58,7 @@ class Explaining(Grounds):
         snapshot = self._snapshot()
         nodes = dict(snapshot.nodes)
         for at in placed:
-            nodes[at.node] = without_placement(nodes[at.node], at)
+            nodes[at.node] = vacated(nodes[at.node], at)
         return Snapshot(nodes=nodes, shunned_by=snapshot.shunned_by)
 
 

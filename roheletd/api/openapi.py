@@ -57,6 +57,8 @@ _EXAMPLES: Final[Mapping[str, Json]] = {
         "prune": True,
     },
     "apply": {"services": [{"name": "web", "image": "nginx:alpine", "replicas": 3}]},
+    "rebalance": {"moves": 3, "dry_run": True},
+    "reload-algorithm": {},
     "cluster-init": {},
     "cluster-token": {"valid_for_s": 86_400},
     "cluster-join": {

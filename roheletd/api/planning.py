@@ -1,17 +1,19 @@
 """The verbs that look ahead: where would it go, what would change, and then do it."""
 
 from hashlib import blake2b
+from random import Random
 from uuid import uuid4
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roheletd.allocation.rebalance import Better, rebalance
 from roheletd.allocation.what_if import Forecast, what_if
 from roheletd.api import views
 from roheletd.api.grounds import Grounds
 from roheletd.api.sense import refuse_contradictions, refuse_twins
-from roheletd.cluster.commands import AddNodes, AddServices, Rejected
+from roheletd.cluster.commands import AddNodes, AddServices, Place, Rejected
 from roheletd.cluster.difference import Difference, after, missing_from, of_nodes, of_services
 from roheletd.cluster.state import ClusterState
 from roheletd.errors import InvalidInput, Refused
@@ -19,6 +21,8 @@ from roheletd.model import Node, Service
 from roheletd.rohe import services_from
 
 _FINGERPRINT_BYTES = 8
+_SEED = 0
+"""Asked twice, the same answer: a dry run shows what is done without it."""
 
 
 class _Wanted(Struct, frozen=True, kw_only=True):
@@ -72,6 +76,25 @@ class Planning(Grounds):
             else:
                 changed |= (await self._commit(command, command_id)).changed
         return views.AppliedPlan(changed=changed, **msgspec.structs.asdict(plan))
+
+    async def rebalance(self, request: views.Rebalancing, command_id: str) -> views.Rebalanced:
+        """Move instances to where they sit clearly better; all of the moves or none."""
+        found = rebalance(
+            self._state,
+            self._view(),
+            self._profile,
+            Random(_SEED),
+            moves=request.moves,
+            hooks=self._algorithm.hooks(),
+        )
+        if found and not request.dry_run:
+            placements = tuple(better.placement for better in found)
+            # Whatever has changed since the look at it may be what a move rests on.
+            basis = self._state.applied_index
+            await self._commit(Place(placements=placements, basis=basis), command_id)
+        return views.Rebalanced(
+            moves=tuple(_better_place(better) for better in found), dry_run=request.dry_run
+        )
 
     def _wanted(self, request: views.PlanAsked) -> _Wanted:
         wanted = _services_of(request)
@@ -129,6 +152,20 @@ def _services_of(request: views.WhatIfAsked) -> _Wanted:
     services = (*request.services, *imported.items)
     refuse_twins(services, "$.document")
     return _Wanted(services=services, notes=imported.notes)
+
+
+def _better_place(better: Better) -> views.BetterPlace:
+    at = better.placement
+    return views.BetterPlace(
+        instance=at.instance,
+        service=at.service,
+        source=better.source,
+        target=at.node,
+        cores=at.cores,
+        gpus=at.gpus,
+        gain=better.gain,
+        reason=better.reason,
+    )
 
 
 def _fingerprint(*differences: Difference) -> str:

@@ -4,6 +4,7 @@ import asyncio
 
 from roheletd.api import views
 from roheletd.api.grounds import Grounds
+from roheletd.api.problems import NotFound
 from roheletd.cluster.events import Event
 from roheletd.cluster.state import slot
 
@@ -96,6 +97,21 @@ class Reading(Grounds):
             self._state.placements.values(), key=lambda at: (at.service, slot(at.instance))
         )
         return views.Instances(instances=self._views_of(placements))
+
+    async def use(self, request: views.ByName, _id: str) -> views.ServiceUse:
+        """What each instance of a service used, as its node reported last, and what is declared."""
+        known = self._state.services.get(request.name)
+        if known is None:
+            raise NotFound(f"there is no service {request.name}")
+        placed = {at.instance: at.node for at in self._state.placements_of(request.name)}
+        found = tuple(
+            views.MeasuredUse(node=node, at_s=report.at_s, use=use)
+            for node in sorted(set(placed.values()))
+            if (report := self._soft.telemetry.get(node)) is not None
+            for use in report.instances
+            if placed.get(use.instance) == node
+        )
+        return views.ServiceUse(service=known.service, instances=found)
 
     async def telemetry(self, _request: views.Nothing, _id: str) -> views.TelemetryList:
         """The newest report of each node: per-core CPU, memory, GPUs, disks, temperatures."""

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Struct
 
+from roheletd.api.views import SUBJECT_MEANING, SUBJECT_PATTERN
 from roheletd.documents import load_json
 from roheletd.errors import InvalidInput
 from roheletd.model import MEANINGS
@@ -20,7 +21,7 @@ _MISSING = "Object missing required field `"
 # What msgspec says of a pattern is for programmers.
 _IN_WORDS = {
     f"Expected `str` matching regex {pattern!r}": f"expected {meaning}"
-    for pattern, meaning in MEANINGS.items()
+    for pattern, meaning in {**MEANINGS, SUBJECT_PATTERN: SUBJECT_MEANING}.items()
 }
 
 T = TypeVar("T")

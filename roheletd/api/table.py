@@ -34,7 +34,7 @@ class Operation(Struct, frozen=True):
     @property
     def summary(self) -> str:
         """One line for people, from where the verb is carried out."""
-        return self.run.__doc__ or self.name
+        return (self.run.__doc__ or self.name).partition("\n")[0]
 
 
 OPERATIONS = (
@@ -114,6 +114,15 @@ OPERATIONS = (
     Operation(
         "apply", "POST", "/api/v1/apply", views.PlanToApply, views.AppliedPlan, Operations.apply
     ),
+    Operation(
+        "rebalance",
+        "POST",
+        "/api/v1/rebalance",
+        views.Rebalancing,
+        views.Rebalanced,
+        Operations.rebalance,
+    ),
+    Operation("use", "GET", "/api/v1/use/{name}", views.ByName, views.ServiceUse, Operations.use),
     Operation(
         "telemetry",
         "GET",

@@ -15,7 +15,7 @@ from roheletd.cluster.events import Event
 from roheletd.cluster.membership import Liveness
 from roheletd.cluster.soft import BrokerLink, EngineLink
 from roheletd.model import Name, Node, PortBinding, Service, StrategyName
-from roheletd.telemetry import Telemetry
+from roheletd.telemetry import InstanceUse, Telemetry
 from roheletd.token import LENGTH_MAX
 
 Standing = Literal["joined", "joining", "refused", "left"]
@@ -24,9 +24,8 @@ MemberRole = Literal["voter", "witness", "learner", "follower"]
 SUBJECT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}(?:\.[0-9]{1,5})?$(?!\n)"
 
 
-Subject = Annotated[
-    str, Meta(pattern=SUBJECT_PATTERN, description="a service's name, or an instance's: `web.2`")
-]
+SUBJECT_MEANING = "a service's name, or an instance's: `web.2`"
+Subject = Annotated[str, Meta(pattern=SUBJECT_PATTERN, description=SUBJECT_MEANING)]
 
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -266,7 +265,8 @@ class Why(Response, frozen=True):
     """Where a service is and why; for each node the refusals or the score terms of one more.
 
     Asked about an `instance`, the nodes are judged as if it were to be placed anew. `weights` say
-    how much each term counts in the score.
+    how much each term counts in the score. Only the leader knows since when something waits and
+    when it is tried again.
     """
 
     service: str
@@ -277,6 +277,8 @@ class Why(Response, frozen=True):
     instance: str = ""
     strategy: StrategyName = "worst_fit"
     weights: dict[str, float] = {}
+    waiting_for_s: float | None = None
+    tried_again_in_s: float | None = None
 
 
 class WhatIf(Response, frozen=True):
@@ -305,6 +307,41 @@ class AppliedPlan(Plan, frozen=True, kw_only=True):
     """A plan that was carried out; `changed` is what became of each name."""
 
     changed: dict[str, str]
+
+
+class BetterPlace(Response, frozen=True):
+    """One instance that would sit better on `target`, and by how much of 1 its score rises."""
+
+    instance: str
+    service: str
+    source: str
+    target: str
+    cores: dict[int, int]
+    gpus: dict[str, int]
+    gain: float
+    reason: str
+
+
+class Rebalanced(Response, frozen=True):
+    """The moves, the largest gain first; with `dry_run` they were only looked at."""
+
+    moves: tuple[BetterPlace, ...]
+    dry_run: bool
+
+
+class MeasuredUse(Response, frozen=True):
+    """What one instance used by a report of its node. `at_s` is that node's clock."""
+
+    node: str
+    at_s: float
+    use: InstanceUse
+
+
+class ServiceUse(Response, frozen=True):
+    """A service as it is declared, and the newest report of each of its instances."""
+
+    service: Service
+    instances: tuple[MeasuredUse, ...]
 
 
 class TelemetryList(Response, frozen=True):

@@ -17,6 +17,10 @@ def command(name: str) -> Command:
             from roheletd.cli import quickstart
 
             return quickstart.quickstart
+        case "profile":
+            from roheletd.cli import profile
+
+            return profile.profile
         case "sign":
             from roheletd.cli import sign
 

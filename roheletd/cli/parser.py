@@ -28,6 +28,7 @@ from roheletd.cli.planning_verbs import (
     add_uncordon,
     add_what_if,
 )
+from roheletd.cli.profile_verb import add_profile
 from roheletd.cli.verbs import add_orchestration
 
 _EPILOG = """\
@@ -290,6 +291,7 @@ _COMMANDS: dict[str, Callable[[Commands, str], None]] = {
     "leader": _add_listing,
     "events": _add_events,
     "why": _add_why,
+    "profile": add_profile,
     "what-if": add_what_if,
     "plan": add_plan,
     "apply": add_apply,

@@ -78,6 +78,7 @@ class DockerEngine:
         self._answer_s = answer_s
         self._client: Docker | None = None
         self._name = "the container engine"
+        self._arch = ""
         self._unenforced: tuple[Limit, ...] = ()
         self._init = True
         self._meters: dict[str, CgroupMeter] = {}
@@ -96,6 +97,7 @@ class DockerEngine:
             client.api_version = f"v{version['ApiVersion']}"
             info = await client.system.info()
         self._name, self._init = docker_api.engine_name(version), True
+        self._arch = version.get("Arch", "")
         self._unenforced = docker_api.unenforced_limits(info)
         for limit in self._unenforced:
             _log.warning("%s cannot limit %s here: %s", self._name, limit, _REMEDIES[limit])
@@ -192,8 +194,17 @@ class DockerEngine:
             seen,
             exit_code=inspected["State"]["ExitCode"],
             reason=reason,
-            unfit_image=docker_api.is_for_another_processor(reason),
+            unfit_image=docker_api.init_gave_up(reason) and await self._is_foreign(inspected),
         )
+
+    async def _is_foreign(self, inspected: Json) -> bool:
+        """Whether the image of a container is made for another processor than this engine's."""
+        try:
+            async with self._asking("inspect of an image") as client:
+                image = await client.images.inspect(inspected["Image"])
+        except Refusal:  # it has been deleted since
+            return False
+        return bool(self._arch and image.get("Architecture", self._arch) != self._arch)
 
     async def _last_line(self, ended: "DockerContainer") -> str:
         try:
@@ -295,7 +306,7 @@ class DockerEngine:
             ports = docker_api.taken_ports(refusal.message, spec)
             if ports:
                 raise PortTaken(ports) from None
-            if docker_api.is_for_another_processor(refusal.message):
+            if docker_api.is_not_executable(refusal.message):
                 raise ImageRefused(f"image {spec.image}: {refusal}") from None
             raise
 

@@ -245,12 +245,21 @@ def taken_ports(message: str, spec: InstanceSpec) -> tuple[int, ...]:
     return tuple(port for port in ports if port in named) or ports
 
 
-def is_for_another_processor(message: str) -> bool:
-    """The kernel's word for a program that it cannot run, as runtimes and init programs repeat it.
+def is_not_executable(message: str) -> bool:
+    """The kernel's word for a program of another processor, as a runtime without an init says it.
 
-    With an init the container does start, and ends with this as its last word.
+    So does it of a script without a first line, which no node could run either.
     """
     return "exec format error" in message.lower()
+
+
+def init_gave_up(reason: str) -> bool:
+    """Whether a container ended because its init, tini or catatonit, could not run the program.
+
+    That does not say why: faced with a program of another processor they try a shell instead, and
+    complain of that one, which is not there or is of another processor as well.
+    """
+    return ("tini" in reason and "exec" in reason) or "failed to exec pid1" in reason
 
 
 def image_names(listed: Iterable[Json]) -> tuple[str, ...]:

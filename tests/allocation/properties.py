@@ -11,8 +11,10 @@ import time
 from collections import Counter
 from random import Random
 
+from roheletd.allocation.allocate import explain
 from roheletd.allocation.books import Books
-from roheletd.allocation.schedule import Schedule, schedule
+from roheletd.allocation.judge import Verdict
+from roheletd.allocation.schedule import Round, Schedule, schedule
 from roheletd.allocation.view import View, snapshot, snapshot_with
 from roheletd.cluster.commands import Place
 from roheletd.model import Placement
@@ -56,6 +58,7 @@ def settle(cluster: Cluster, seen: Counter[str]) -> None:
         cluster.displaced = frozenset()
         if found.is_empty:
             nothing_more_fits(cluster, found)
+            why_tells_the_same(cluster)
             return
     raise AssertionError("it does not come to rest")
 
@@ -78,6 +81,7 @@ def one_pass(cluster: Cluster, seen: Counter[str]) -> Schedule:
         + "".join(f" {name} waits" for name in found.unplaceable)
     )
     same_decisions(found, expected)
+    same_in_batches(cluster, found, seed)
     before = dict(state.placements)
     if not found.is_empty:
         cluster.apply(found.place)
@@ -104,7 +108,24 @@ def same_decisions(found: Schedule, expected: Decision) -> None:
     )
     same_refusals(found, expected)
     for at, other in zip(found.place.placements, expected.placements, strict=True):
-        same_terms(at, other)
+        same_numbers(at, other.terms, at.instance)
+        assert abs(at.score - other.score) < TERMS_AGREE_TO, (at.instance, at.score, other.score)
+
+
+def same_in_batches(cluster: Cluster, found: Schedule, seed: int) -> None:
+    """However many placements one entry may hold."""
+    state, size = cluster.driver.state, cluster.rng.randint(1, 3)
+    this = Round(state, view_of(cluster), cluster.profile, Random(seed))
+    placements: list[Placement] = []
+    released: set[str] = set()
+    for place in this.batches(size):
+        assert place.together or len(place.placements) < 2 * size, place
+        assert place.placements or place.released, "an empty batch"
+        placements += place.placements
+        released |= set(place.released)
+    assert tuple(placements) == found.place.placements, f"batches of {size} differ"
+    assert released - {at.instance for at in placements} == set(found.place.released), released
+    assert this.unplaceable.keys() == found.unplaceable.keys()
 
 
 def told(at: Placement) -> str:
@@ -136,14 +157,13 @@ def same_refusals(found: Schedule, expected: Decision) -> None:
         )
 
 
-def same_terms(at: Placement, other: Placement) -> None:
-    assert at.terms.keys() == other.terms.keys(), (at.instance, at.terms, other.terms)
-    for term, value in at.terms.items():
-        assert abs(value - other.terms[term]) < TERMS_AGREE_TO, (
-            f"{at.instance} on {at.node}: {term} is {value}, expected {other.terms[term]}"
+def same_numbers(found: Placement | Verdict, expected: dict[str, float], name: str) -> None:
+    assert found.terms.keys() == expected.keys(), (name, found.terms, expected)
+    for term, value in found.terms.items():
+        assert abs(value - expected[term]) < TERMS_AGREE_TO, (
+            f"{name} on {found.node}: {term} is {value}, expected {expected[term]}"
         )
-        assert 0 <= value <= 1, (at.instance, term, value)
-    assert abs(at.score - other.score) < TERMS_AGREE_TO, (at.instance, at.score, other.score)
+        assert 0 <= value <= 1, (name, term, value)
 
 
 # --- whoever decided
@@ -215,6 +235,20 @@ def nothing_more_fits(cluster: Cluster, found: Schedule) -> None:
         for node in state.nodes:
             why = reference.refusals(world_of(cluster, placed), node, service)
             assert why, f"{name} waits, and {node} has room"
+
+
+def why_tells_the_same(cluster: Cluster) -> None:
+    """What people are shown of each node is what the slow allocator thinks of it."""
+    state, profile = cluster.driver.state, cluster.profile
+    world = world_of(cluster, list(state.placements.values()))
+    free = snapshot(state, view_of(cluster), profile)
+    for name, known in state.services.items():
+        for verdict in explain(free, known.service, profile):
+            node = verdict.node
+            why = reference.refusals(world, node, known.service)
+            assert set(verdict.refusals) == why, f"{name} on {node}: {verdict}, expected {why}"
+            if not why:
+                same_numbers(verdict, reference.terms(world, node, known.service), name)
 
 
 def books_are_sums(cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ records anew: read the diff, against the first lines of the file, which say what
     lost        name: seconds; all others are back
     services    name: fields of `Service`
     remove      names of services
-    why         a service: what every node says to one more instance of it, after the pass
+    why         a service: what every node says to one more instance of it, before the pass
 """
 
 import os
@@ -61,20 +61,20 @@ class Story:
             self.cluster.apply(
                 AddServices(services=tuple(a_service(*each) for each in services.items()))
             )
+        why = [*self._why(block["why"])] if "why" in block else []
         found = run_pass(
             self.cluster,
             conditions=self.conditions,
             lost_for_s=self.lost_for_s,
             profile=self.profile,
         )
-        shown = [*_found(found)] or ["nothing to do"]
-        return [*shown, *self._why(block["why"])] if "why" in block else shown
+        return [*why, *(_found(found) or ["nothing to do"])]
 
     def _why(self, name: str) -> Iterator[str]:
         state = self.cluster.state
         view = view_of(self.cluster, conditions=self.conditions, lost_for_s=self.lost_for_s)
         free = snapshot(state, view, self.profile)
-        yield f"why {name}:"
+        yield f"to {name}:"
         for verdict in explain(free, state.services[name].service, self.profile):
             yield from _verdict(verdict)
 
@@ -98,16 +98,15 @@ def a_service(name: str, said: Mapping[str, Any] | None) -> Service:
     return msgspec.convert({"name": name, "image": "web:1", **(said or {})}, Service)
 
 
-def _found(found: Schedule) -> Iterator[str]:
-    for name in found.place.released:
-        yield f"{name} is released"
+def _found(found: Schedule) -> list[str]:
+    lines = [f"{name} is released" for name in found.place.released]
     for at in found.place.placements:
-        yield f"{at.instance} on {at.node}{_given(at)}"
-        yield f"    {at.score:.4f}: {_terms(at.terms)}"
+        lines.append(f"{at.instance} on {at.node}{_given(at)}")
+        lines.append(f"    {at.score:.4f}: {_terms(at.terms)}")
     for name, why in found.unplaceable.items():
-        yield f"{name} waits: {why.reason}"
-        for verdict in why.verdicts:
-            yield from _verdict(verdict)
+        lines.append(f"{name} waits: {why.reason}")
+        lines += [line for verdict in why.verdicts for line in _verdict(verdict)]
+    return lines
 
 
 def _given(at: Placement) -> str:

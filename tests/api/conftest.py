@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import aiohttp
 import msgspec
 import pytest
 
 from roheletd.allocation.algorithm import Algorithm
+from roheletd.allocation.schedule import schedule
 from roheletd.allocation.snapshot import Profile
+from roheletd.allocation.view import look
 from roheletd.api.operations import Operations
 from roheletd.api.server import ApiServer
 from roheletd.api.views import MemberView
@@ -51,7 +54,7 @@ class World:
         self.cluster.members["old"] = MemberView(
             name="old", id="old.00000002", role="learner", liveness="lost"
         )
-        self.algorithm = Algorithm()
+        self.algorithm = Algorithm("sample:Sample", lambda: {"score": lambda *_: (0.5, 0.0)})
         self.operations = Operations(
             node="pi",
             cluster="edge",
@@ -106,6 +109,13 @@ class World:
         self.soft.waiting["web"] = "no node of 2 fits (memory: 2)"
         self.soft.dropped_messages["replayed"] = 7
         self.events.add("service added", "web")
+
+    def settle(self) -> None:
+        """Place what is missing, as the leader would."""
+        view = look(self.state, self.soft, self.membership, self.clock.now_s())
+        found = schedule(self.state, view, Profile(), Random(0))
+        index = self.state.applied_index + 1
+        self.state.apply(index, 1, Proposal(id=f"settle{index}", command=found.place))
 
     def picture(self) -> bytes:
         """Everything agreed, to be compared before and after."""

@@ -1,7 +1,11 @@
 """Answers of a small cluster, in the daemon's own structs."""
 
-from roheletd.allocation.allocate import Verdict
+import msgspec
+
+from roheletd.allocation.judge import Verdict
+from roheletd.allocation.what_if import Arrival, Forecast, Move, NoPlace
 from roheletd.api import views
+from roheletd.cluster.difference import Changed, Difference, FieldChange
 from roheletd.cluster.events import Event
 from roheletd.cluster.soft import BrokerLink, EngineLink
 from roheletd.model import PortBinding
@@ -72,6 +76,15 @@ NODES = views.Nodes(
             free_cpu_millicores=8000,
             free_memory_mib=16_000,
         ),
+        views.NodeView(
+            node=a_node("nano", cores=2),
+            liveness="alive",
+            instances=1,
+            free_cores={0: 1000, 1: 500},
+            free_cpu_millicores=1500,
+            free_memory_mib=512,
+            cordoned=True,
+        ),
     )
 )
 SERVICES = views.Services(
@@ -116,32 +129,201 @@ INSTANCES = views.Instances(
         instance(1, "waiting", restarts=4, reason="exit code 1: cannot open the camera"),
     )
 )
+TERMS = {
+    "cpu": 0.9,
+    "memory": 0.725,
+    "balance": 0.4375,
+    "contention": 1.0,
+    "gpu": 1.0,
+    "image": 0.0,
+    "temperature": 0.92,
+    "power": 1.0,
+    "spread": 0.5,
+}
+WEIGHTS = {
+    "cpu": 1.0,
+    "memory": 1.0,
+    "balance": 0.5,
+    "contention": 8.0,
+    "gpu": 1.0,
+    "image": 0.5,
+    "temperature": 0.5,
+    "power": 0.5,
+    "spread": 1.0,
+}
+LOST = Verdict(node="xavier", refusals={"alive": "is lost"})
+FULL = Verdict(
+    node="pi1",
+    refusals={
+        "cores": "needs [500, 50] millicores on cores of their own, the freest have core 0: 40, "
+        "core 1: 30",
+        "memory": "needs 200 MiB of memory, 20 are free",
+    },
+)
 WHY = views.Why(
     service="detector",
     replicas=3,
     waiting="no node of 2 fits (alive: 1, cores: 1, memory: 1)",
+    waiting_for_s=75.2,
+    tried_again_in_s=7.9,
     instances=INSTANCES.instances,
-    verdicts=(
-        Verdict(
-            node="pi1",
-            refusals={
-                "cores": "needs [500, 50] millicores on cores of their own, the freest have "
-                "core 0: 40, core 1: 30",
-                "memory": "needs 200 MiB of memory, 20 are free",
-            },
-        ),
-        Verdict(node="xavier", refusals={"alive": "is lost"}),
-    ),
+    verdicts=(FULL, LOST),
+    weights=WEIGHTS,
 )
 WHY_FITS = views.Why(
     service="detector",
     replicas=1,
     waiting="",
-    instances=(instance(0),),
+    instances=(instance(0, terms=TERMS),),
     verdicts=(
-        Verdict(node="pi1", score=0.8125, terms={"cpu": 0.9, "memory": 0.725}),
-        Verdict(node="xavier", refusals={"alive": "is lost"}),
+        Verdict(node="nano", score=0.7111, terms={**TERMS, "cpu": 0.55}),
+        Verdict(node="pi1", score=0.8125, terms=TERMS),
+        LOST,
     ),
+    weights=WEIGHTS,
+)
+WHY_INSTANCE = views.Why(
+    service="detector",
+    replicas=2,
+    waiting="",
+    instance="detector.0",
+    instances=(instance(0, terms=TERMS),),
+    verdicts=(
+        Verdict(node="nano", score=0.9, terms={**TERMS, "cpu": 0.95}),
+        Verdict(node="pi1", score=0.8125, terms=TERMS),
+        LOST,
+    ),
+    strategy="best_fit",
+    weights=WEIGHTS,
+)
+WHY_NOWHERE = views.Why(
+    service="detector",
+    replicas=1,
+    waiting="there is no node",
+    instances=(),
+    verdicts=(),
+)
+
+
+def lacking(node: str, free: int) -> Verdict:
+    return Verdict(node=node, refusals={"cpu": f"needs 1000 millicores, {free} are free"})
+
+
+WHY_LARGE = views.Why(
+    service="detector",
+    replicas=40,
+    waiting="",
+    instances=tuple(instance(number, terms=TERMS) for number in range(40)),
+    verdicts=(
+        *(Verdict(node=f"c{at:02}", score=0.9 - at / 100, terms=TERMS) for at in range(40)),
+        *(lacking(f"a{at:02}", 10 * at) for at in range(30)),
+        *(Verdict(node=f"b{at:02}", refusals={"alive": "is lost"}) for at in range(12)),
+        Verdict(node="gate", refusals={"engine": "runs no instances (no engine)"}),
+    ),
+    weights=WEIGHTS,
+)
+
+
+def arrival(name: str, node: str, previous: str = "") -> Arrival:
+    return Arrival(
+        instance=name,
+        service=name.partition(".")[0],
+        node=node,
+        cores={0: 500, 2: 50},
+        gpus={"gpu0": 30} if node == "xavier" else {},
+        ports=(),
+        score=0.8125,
+        terms=TERMS,
+        previous=previous,
+    )
+
+
+FORECAST = Forecast(
+    placed=(arrival("detector.1", "xavier", "pi1"), arrival("detector.2", "pi1")),
+    staying={"web.1": "pi1", "web.2": "nano"},
+    stopped={"old.1": "pi1"},
+    refused=(
+        NoPlace(
+            service="detector",
+            missing=2,
+            reason="no node of 2 fits (alive: 1, cores: 1, memory: 1)",
+            verdicts=(FULL, LOST),
+        ),
+    ),
+    others=(
+        Move(
+            instance="batch.1",
+            service="batch",
+            before="pi1",
+            after="",
+            reason="made room for detector.2",
+        ),
+        Move(
+            instance="batch.2",
+            service="batch",
+            before="pi1",
+            after="nano",
+            reason="made room for detector.2",
+        ),
+    ),
+)
+WHAT_IF = views.WhatIf(
+    forecast=FORECAST,
+    notes=("cores read as 100 per core (percent): the sum 430 is nearest to 424",),
+)
+SERVICES_DIFFER = Difference(
+    added=("cam", "kpi"),
+    changed=(
+        Changed(
+            name="detector",
+            fields=(
+                FieldChange(field="image", old="detector:1", new="detector:2"),
+                FieldChange(field="env.DEBUG", old=None, new="1"),
+                FieldChange(
+                    field="ports",
+                    old=[],
+                    new=[{"container_port": 80, "host_port": 0, "protocol": "tcp"}],
+                ),
+            ),
+            replaces=True,
+        ),
+        Changed(name="web", fields=(FieldChange(field="replicas", old=2, new=3),)),
+    ),
+    removed=("old",),
+    unchanged=("batch",),
+)
+PLAN = views.Plan(
+    changes=6,
+    services=SERVICES_DIFFER,
+    nodes=Difference(added=("nano",)),
+    forecast=FORECAST,
+    fingerprint="0123456789abcdef",
+)
+PLAN_NOTHING = views.Plan(
+    changes=0,
+    services=Difference(unchanged=("batch", "cam", "kpi", "web"), left=("old",)),
+    nodes=Difference(),
+    forecast=Forecast(staying={"batch.1": "pi1"}),
+    fingerprint="fedcba9876543210",
+)
+APPLIED = views.AppliedPlan(
+    **{**msgspec.structs.asdict(PLAN), "forecast": Forecast(placed=FORECAST.placed)},
+    changed={"cam": "added", "kpi": "added", "detector": "updated", "web": "updated"},
+)
+REBALANCED = views.Rebalanced(
+    moves=(
+        views.BetterPlace(
+            instance="detector.1",
+            service="detector",
+            source="pi1",
+            target="nano",
+            cores={0: 500},
+            gpus={},
+            gain=0.1834,
+            reason="contention 0.20 -> 1.00, cpu 0.10 -> 0.62",
+        ),
+    ),
+    dry_run=True,
 )
 EVENTS = views.EventList(
     events=(

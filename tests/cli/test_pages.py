@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from roheletd.cli import cluster_page, pages
+from roheletd.cli import cluster_page, pages, planning_page, why_page
 from roheletd.cli.tables import Style
 from tests.cli import samples
 
@@ -46,8 +46,16 @@ def golden(name: str, lines: list[str]) -> None:
         ("instances", pages.instances, samples.INSTANCES),
         ("leader", pages.leader, samples.LEADER),
         ("events", pages.events, samples.EVENTS),
-        ("why-waits", pages.why, samples.WHY),
-        ("why-fits", pages.why, samples.WHY_FITS),
+        ("why-waits", why_page.why, samples.WHY),
+        ("why-fits", why_page.why, samples.WHY_FITS),
+        ("why-instance", why_page.why, samples.WHY_INSTANCE),
+        ("why-nowhere", why_page.why, samples.WHY_NOWHERE),
+        ("why-large", why_page.why, samples.WHY_LARGE),
+        ("what-if", planning_page.what_if, samples.WHAT_IF),
+        ("plan", planning_page.plan, samples.PLAN),
+        ("plan-nothing", planning_page.plan, samples.PLAN_NOTHING),
+        ("applied", planning_page.applied, samples.APPLIED),
+        ("rebalance", planning_page.rebalanced, samples.REBALANCED),
         ("changes", pages.changes, samples.CHANGES),
         ("cluster", cluster_page.cluster, samples.CLUSTER),
         ("cluster-unwell", cluster_page.cluster, samples.CLUSTER_UNWELL),

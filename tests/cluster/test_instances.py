@@ -1,5 +1,7 @@
 """One node's instances over time, without an engine: the runner's decisions."""
 
+from msgspec.structs import replace
+
 from roheletd.cluster.instances import Happening, Instances
 from roheletd.cluster.reconcile import Action, Remove, Run, Start, Usage
 from tests.cluster.test_reconcile import copy, spec
@@ -128,3 +130,52 @@ def test_a_copy_of_an_older_definition_is_not_shown_as_the_new_one_running() -> 
     world.instances.next_plan(desired, world.containers.values(), 101.0)
     (use,) = world.instances.now(["web.1"])
     assert use.state == "starting"
+
+
+class Threads:
+    """Two threads of one container, and how often somebody looked at them."""
+
+    def __init__(self) -> None:
+        self.used_s = {7: 0.0, 8: 0.0}
+        self.looks = 0
+
+    def run(self, large_s: float, small_s: float) -> dict[str, Usage]:
+        self.used_s = {7: self.used_s[7] + large_s, 8: self.used_s[8] + small_s}
+        return {"id-web.1": Usage(cpu_s=sum(self.used_s.values()), memory_mib=1)}
+
+    def look(self, container_id: str) -> dict[int, float]:
+        assert container_id == "id-web.1"
+        self.looks += 1
+        return self.used_s
+
+
+def spreads(cores: tuple[int, ...], *seconds: tuple[float, float]) -> tuple[list[object], int]:
+    """What is said per core after each second, and how often the threads were read for it."""
+    world, threads = World(), Threads()
+    desired = {"web.1": replace(spec("web.1"), cores=cores)}
+    for _ in range(2):
+        containers = world.containers.values()
+        for action in world.instances.next_plan(desired, containers, 100.0)[0].actions:
+            world.do(action)
+    said = []
+    for at_s, used in enumerate(((0.0, 0.0), *seconds)):
+        world.instances.measure(threads.run(*used), float(at_s), threads=threads.look)
+        said += [use.cores_millicores for use in world.instances.now(["web.1"])]
+    return said, threads.looks
+
+
+def test_use_is_spread_over_the_cores_from_the_second_look_at_the_threads_on() -> None:
+    said, _ = spreads((0, 1), (0.5, 0.05), (0.5, 0.05), (0.4, 0.3))
+    assert said == [None, None, (500, 50), (400, 300)]
+
+
+def test_on_one_core_nobody_has_to_look_at_threads() -> None:
+    said, looks = spreads((2,), (0.5, 0.05), (0.1, 0.0))
+    assert said == [None, (550,), (100,)]
+    assert looks == 0
+
+
+def test_the_threads_of_what_idles_are_left_alone() -> None:
+    said, looks = spreads((0, 1), (0.5, 0.05), *[(0.0, 0.0)] * 50, (0.5, 0.05))
+    assert said[2:] == [(0,)] * 50 + [(500, 50)]
+    assert looks == 2

@@ -1,10 +1,12 @@
 """Which images an engine has, and what becomes of one that it cannot run."""
 
 import contextlib
+import platform
 from collections.abc import AsyncIterator
 
 import pytest
 
+from roheletd.cluster.reconcile import Container
 from roheletd.engines import EngineError, ImageRefused, docker_api
 from roheletd.engines.archive import ImageFile, image_archive
 from tests.engines.conftest import Machine
@@ -32,23 +34,37 @@ async def test_images_are_told_at_once_and_after_each_change(machine: Machine):
         await until_named(names, COPY, there=False)
 
 
-async def test_a_program_for_another_processor_is_the_images_fault(machine: Machine):
-    program = ImageFile(path="bin/foreign", data=b"\x7fELF of another world", mode=0o755)
-    machine.real.load(image_archive(FOREIGN, [program], command=("/bin/foreign",)))
+@pytest.mark.parametrize("programs", [("bin/web",), ("bin/web", "bin/sh")], ids=["alone", "shell"])
+async def test_an_image_for_another_processor_is_found_to_be_one(
+    programs: tuple[str, ...], machine: Machine, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(platform, "machine", lambda: "riscv64")
+        ended = await ended_at_once(machine, programs)
+    assert ended.unfit_image, ended.reason
+
+
+async def test_a_program_that_is_missing_is_no_fault_of_the_node(machine: Machine):
+    ended = await ended_at_once(machine, ("bin/other",))
+    assert not ended.unfit_image
+
+
+async def ended_at_once(machine: Machine, programs: tuple[str, ...]) -> Container:
+    """What is listed of an instance whose programs are none that the kernel can run."""
+    files = [ImageFile(path=path, data=b"\x7fELF of elsewhere", mode=0o755) for path in programs]
+    machine.real.load(image_archive(FOREIGN, files, command=("/bin/web",)))
     try:
-        with contextlib.suppress(EngineError):
-            await machine.engine.run(machine.spec(image=FOREIGN))
-
-            async def ended() -> bool:
-                return (await machine.only()).state == "exited"
-
-            await until(ended)
-            container = await machine.only()
-            assert container.unfit_image
-            assert "exec format error" in container.reason.lower()
-            await machine.engine.remove(container.id, 0)
+        await machine.engine.run(machine.spec(image=FOREIGN))
+        await until(lambda: has_ended(machine))
+        return await machine.only()
     finally:
+        for container in await machine.engine.list():
+            await machine.engine.remove(container.id, 0)
         request(machine.real.socket, "DELETE", f"/images/{FOREIGN}?force=1")
+
+
+async def has_ended(machine: Machine) -> bool:
+    return (await machine.only()).state == "exited"
 
 
 async def test_an_image_that_cannot_be_got_is_told_apart_from_a_name_that_is_none(

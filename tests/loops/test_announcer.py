@@ -66,6 +66,25 @@ def said(payload: bytes) -> dict[str, Any]:
     return found
 
 
+def images_said(link: MemoryLink) -> list[list[str] | None]:
+    return [said(payload)["images"] for payload in link.on(TOPICS.telemetry("pi"))]
+
+
+@in_virtual_time
+async def test_images_are_said_when_they_change_and_now_and_then_and_to_each_new_link() -> None:
+    stage = Stage()
+    stage.announcer.linked(stage.link)
+    for images in [("web:1",)] * 40 + [("web:1", "web:2")] * 3:
+        stage.announcer.telemetry(msgspec.structs.replace(REPORT, images=images))
+    told = images_said(stage.link)
+    assert [index for index, images in enumerate(told) if images is not None] == [0, 30, 40]
+    assert told[40] == ["web:1", "web:2"]
+    again = MemoryLink()
+    stage.announcer.linked(again)
+    stage.announcer.telemetry(msgspec.structs.replace(REPORT, images=images))
+    assert images_said(again) == [["web:1", "web:2"]]
+
+
 @in_virtual_time
 async def test_a_new_link_is_told_the_status_and_the_leader_both_sealed_and_retained() -> None:
     stage = Stage()

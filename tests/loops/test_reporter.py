@@ -77,6 +77,7 @@ async def test_one_report_each_interval_and_no_drift(tmp_path: Path) -> None:
 @in_virtual_time
 async def test_a_report_says_what_was_sampled_and_what_runs(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
+    stage.soft.images = ("web:1",)
     async with running(stage.reporter):
         await asyncio.sleep(1.5)
     _, report = stage.reports[-1]
@@ -85,6 +86,7 @@ async def test_a_report_says_what_was_sampled_and_what_runs(tmp_path: Path) -> N
     assert report.cpu is not None
     assert len(report.cpu.used_millicores) == 6
     assert [use.instance for use in report.instances] == ["web.1"]
+    assert report.images == ("web:1",)
     assert stage.soft.telemetry == {"pi": report}
     assert stage.soft.usual_millicores["pi"].keys() == report.cpu.used_millicores.keys()
     assert stage.membership.liveness("pi", stage.clock.now_s()) == "alive"

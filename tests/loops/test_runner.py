@@ -273,6 +273,56 @@ async def test_ports_that_another_program_holds_are_reported_until_the_instance_
 
 
 @in_virtual_time
+async def test_an_image_that_cannot_be_had_is_reported_until_the_instance_runs() -> None:
+    stage = Stage()
+    stage.engine.refuse_image("web.1", "image web:1: registry unreachable")
+    async with running(stage.runner):
+        stage.place(1)
+        await asyncio.sleep(20)
+        assert stage.use().refused_image
+        assert stage.use().reason == "image web:1: registry unreachable"
+        stage.engine.refuse("web.1", "the disk is on fire")
+        await asyncio.sleep(20)
+        assert not stage.use().refused_image
+        stage.engine.refuse_image("web.1", "image web:1: registry unreachable")
+        await asyncio.sleep(60)
+        assert stage.use().refused_image
+        stage.engine.allow("web.1")
+        await asyncio.sleep(60)
+        assert not stage.use().refused_image
+        assert stage.states() == {"web.1": "running"}
+
+
+@in_virtual_time
+async def test_the_images_of_the_engine_are_known_from_its_return_on() -> None:
+    stage = Stage()
+    stage.engine.has_images("web:1")
+    async with running(stage.runner):
+        await settled()
+        assert stage.soft.images == ("web:1",)
+        stage.engine.has_images("web:1", "web:2")
+        await settled()
+        assert stage.soft.images == ("web:1", "web:2")
+        stage.engine.lose("frozen")
+        await settled()
+        stage.engine.has_images("web:3")
+        stage.engine.come_back()
+        await asyncio.sleep(60)
+        assert stage.soft.images == ("web:3",)
+
+
+@in_virtual_time
+async def test_an_engine_that_lists_no_images_runs_instances_all_the_same() -> None:
+    stage = Stage()
+    stage.engine.refuse("images", "forbidden by the socket's proxy")
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        assert stage.states() == {"web.1": "running"}
+        assert stage.soft.images is None
+
+
+@in_virtual_time
 async def test_a_removal_that_is_refused_is_tried_again() -> None:
     stage = Stage()
     async with running(stage.runner):
