@@ -72,7 +72,7 @@ class _TimeUp(BaseException):
 
 
 class _Bell:
-    """Rings until the call is over, for the first time may be in a `finally` or an `except`."""
+    """Rings until the call is over: one ring may be caught, or come where it is not heard."""
 
     def __init__(self) -> None:
         self.armed = True
@@ -106,9 +106,9 @@ def limited(function: Callable[[], T], limit_s: float) -> tuple[T, float]:
     """
     bell, tracer = _Bell(), sys.gettrace()
     handler = signal.signal(signal.SIGALRM, bell.ring)
-    others_s, others_interval_s = signal.setitimer(signal.ITIMER_REAL, limit_s, RING_AGAIN_S)
-    started_s = time.perf_counter()
+    started_s, others_s, others_interval_s = time.perf_counter(), 0.0, 0.0
     try:
+        others_s, others_interval_s = signal.setitimer(signal.ITIMER_REAL, limit_s, RING_AGAIN_S)
         answer = function()
     except BaseException:
         bell.armed = False

@@ -43,7 +43,10 @@ def memory(free: FreeNode, ask: Ask, fit: Fit) -> float:
 
 
 def balance(free: FreeNode, _ask: Ask, fit: Fit) -> float:
-    """Used shares of cores lie in 0..1, so that their deviation is at most a half."""
+    """Used shares of cores lie in 0..1, so that their deviation is at most a half.
+
+    They lie above 1 where others took what was promised already: that is no balance at all.
+    """
     sizes, cores = free.node.capacity.cores, free.cores
     used, squares = free.used, free.used_squares
     for core, need in fit.cores.items():
@@ -53,7 +56,7 @@ def balance(free: FreeNode, _ask: Ask, fit: Fit) -> float:
         squares += more * (before + before + more)
     mean = used / len(cores)
     variance = squares / len(cores) - mean * mean
-    return 1.0 - 2.0 * math.sqrt(variance) if variance > 0.0 else 1.0
+    return max(0.0, 1.0 - 2.0 * math.sqrt(variance)) if variance > 0.0 else 1.0
 
 
 def contention(free: FreeNode, ask: Ask, fit: Fit) -> float:
@@ -68,7 +71,7 @@ def gpu(free: FreeNode, ask: Ask, fit: Fit) -> float:
     if not free.gpus:
         return 1.0
     if not ask.accelerators:
-        return 1.0 - free.gpu_free
+        return 1.0 - max(0.0, free.gpu_free)
     left = [item.percent - fit.gpus[item.gpu.id] for item in free.gpus if item.gpu.id in fit.gpus]
     return 1.0 - sum(left) / len(left) / 100.0
 

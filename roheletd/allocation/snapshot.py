@@ -157,7 +157,8 @@ def with_placement(free: FreeNode, placement: Placement) -> FreeNode:
 
 def without_placement(free: FreeNode, placement: Placement) -> FreeNode:
     """`free` after `placement` gave its share back."""
-    return _changed(free, placement, -1, free.ports - host_ports(placement.ports))
+    others = frozenset([(port, "tcp") for port in free.condition.foreign.ports])
+    return _changed(free, placement, -1, free.ports - (host_ports(placement.ports) - others))
 
 
 def _changed(

@@ -90,13 +90,17 @@ def nodes(answer: Value, style: Style) -> list[str]:
     lines = table(columns, rows, style)
     if not found:
         return [*lines, "no node is registered yet"]
-    return [*lines, *_explained(_CORES_LEGEND, style)]
+    lines += _explained(_CORES_LEGEND, style)
+    if any(view.get("cordoned") for view in found):
+        lines += _explained("cordoned: takes no new instances; `roheletd uncordon` ends it", style)
+    return lines
 
 
 def _liveness(view: Value) -> Cell:
     if not view.get("cordoned"):
         return state(view["liveness"])
-    return Cell(f"{view['liveness']}, cordoned", "yellow")
+    alive = view["liveness"] == "alive"
+    return Cell("cordoned" if alive else f"{view['liveness']}, cordoned", "yellow")
 
 
 _CORES_LEGEND = "CORES: a bar for each core, what is promised or in use of it; m: millicores"

@@ -32,16 +32,17 @@ def _plan(args: argparse.Namespace) -> int:
 
 def _apply(args: argparse.Namespace) -> int:
     body: dict[str, Any] = {**wanted(document(args.conf)), "prune": args.prune}
-    client = client_of(args)
+    client, page = client_of(args), planning_page.applied
     if not args.yes and _is_watched():
         plan = _shown_plan(client, body)
         if plan["changes"] and not _confirmed(plan["changes"]):
             note("nothing was changed")
             return REFUSED
         body["fingerprint"] = plan["fingerprint"]
+        page = planning_page.done
     with Progress("waiting for the daemon"):
         answer = client.post("/api/v1/apply", body)
-    show(args, answer, planning_page.applied)
+    show(args, answer, page)
     return 0
 
 

@@ -25,7 +25,7 @@ def plan(answer: Value, style: Style) -> list[str]:
         "",
         *_forecast(answer["forecast"], style),
         *_notes(answer, style),
-        f"To do: {_count(answer)}. Nothing was changed yet.",
+        *wrapped(f"To do: {_count(answer)}. Nothing was changed yet.", style.width),
     ]
 
 
@@ -36,10 +36,17 @@ def applied(answer: Value, style: Style) -> list[str]:
     return [
         *_difference(answer, style),
         "",
-        *_forecast(answer["forecast"], style),
+        *_forecast(answer["forecast"], style, placed="Where it goes:"),
         *_notes(answer, style),
-        f"Done: {_count(answer)}.",
+        *done(answer, style),
     ]
+
+
+def done(answer: Value, style: Style) -> list[str]:
+    """The same for somebody who has just seen the plan."""
+    if not answer["changes"]:
+        return ["There is nothing to do."]
+    return wrapped(f"Done: {_count(answer)}. `roheletd services` shows what runs.", style.width)
 
 
 def rebalanced(answer: Value, style: Style) -> list[str]:
@@ -114,9 +121,9 @@ def _text(value: object) -> str:
 # --- what would come of it
 
 
-def _forecast(found: Value, style: Style) -> list[str]:
+def _forecast(found: Value, style: Style, *, placed: str = "Where it would go:") -> list[str]:
     return [
-        *_placed(found["placed"], style),
+        *_placed(found["placed"], placed, style),
         *_named("stay where they are", "stays where it is", found["staying"], style),
         *_named("end", "ends", found["stopped"], style),
         *(line for refused in found["refused"] for line in _refused(refused, style)),
@@ -124,7 +131,7 @@ def _forecast(found: Value, style: Style) -> list[str]:
     ]
 
 
-def _placed(placed: Sequence[Value], style: Style) -> list[str]:
+def _placed(placed: Sequence[Value], title: str, style: Style) -> list[str]:
     if not placed:
         return []
     columns = (
@@ -147,7 +154,7 @@ def _placed(placed: Sequence[Value], style: Style) -> list[str]:
         )
         for it in shown
     ]
-    return ["Where it would go:", *table(columns, rows, style), *more, ""]
+    return [title, *table(columns, rows, style), *more, ""]
 
 
 def _named(many: str, one: str, instances: Mapping[str, str], style: Style) -> list[str]:

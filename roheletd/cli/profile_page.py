@@ -28,7 +28,10 @@ def profile(value: Profile, style: Style) -> list[str]:
         Column("USED", wraps=True),
         Column("PROPOSED", wraps=True),
     )
-    explained = "USED: all but the highest 5 % of the samples, of the instance that used most"
+    explained = (
+        "USED: the 95th percentile of the instance that used most. Memory is proposed by its peak "
+        "and a tenth, for at its limit an instance is killed."
+    )
     how = (
         f"`roheletd profile {name} -o yaml > {name}.yaml` makes a file of what is proposed, and "
         f"`roheletd orchestration add-service --conf {name}.yaml` takes it."

@@ -8,6 +8,7 @@ from roheletd.api.table import MQTT_OPERATIONS, Operation
 from roheletd.cli.client import Client, directory
 from roheletd.cli.files import content, document
 from roheletd.cli.orchestration import request
+from roheletd.cli.planning import wanted
 from roheletd.cli.terminal import Progress, client_of, note, write_lines
 from roheletd.documents import load
 from roheletd.errors import InvalidInput
@@ -16,6 +17,7 @@ from roheletd.messages import Sealer, Topics
 _KEY_BYTES = 32
 _SENDER = "cli"
 _ADDING = {"add-services": "services", "add-nodes": "nodes"}
+_PLANNING = frozenset({"what-if", "plan", "apply"})
 
 
 def sign(args: argparse.Namespace) -> int:
@@ -40,6 +42,8 @@ def _command(args: argparse.Namespace) -> tuple[str, dict[str, object]]:
         if args.verb in _ADDING:
             verb, members = request(found, _ADDING[args.verb])
             return verb, dict(members)
+        if args.verb in _PLANNING:
+            return args.verb, dict(wanted(found))
         source = args.conf
     else:
         found = None if args.json is None else load(args.json.encode(), name="--json")

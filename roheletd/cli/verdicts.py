@@ -77,17 +77,18 @@ def summary(verdicts: Sequence[Value]) -> str:
     for verdict in verdicts:
         for name in verdict.get("refusals", {}):
             counts[name] = counts.get(name, 0) + 1
-    fitting = sum(not verdict.get("refusals") for verdict in verdicts)
+    fitting, known = sum(not verdict.get("refusals") for verdict in verdicts), len(verdicts)
     if fitting:
-        return (
-            f"{fitting} of {len(verdicts)} {plural(len(verdicts), 'node takes', 'nodes take')} it"
-        )
-    reasons = (
-        f"{count} {plural(count, *_LACKS.get(name, (f'refuses ({name})', f'refuse ({name})')))}"
-        for name, count in counts.items()
-    )
-    whole = f"none of {len(verdicts)} nodes takes it" if len(verdicts) > 1 else "the node cannot"
-    return f"{whole}: {', '.join(reasons)}"
+        whole = f"{fitting} of {known} nodes" if known > 1 else "the node"
+        return f"{whole} {plural(fitting, 'takes', 'take')} it"
+    if known == 1:
+        return f"the node {', '.join(_lacks(name, 1) for name in counts)}"
+    reasons = (f"{count} {_lacks(name, count)}" for name, count in counts.items())
+    return f"none of {known} nodes takes it: {', '.join(reasons)}"
+
+
+def _lacks(name: str, count: int) -> str:
+    return plural(count, *_LACKS.get(name, (f"refuses ({name})", f"refuse ({name})")))
 
 
 def verdict_table(verdicts: Sequence[Value], style: Style, *, here: str = "") -> list[str]:

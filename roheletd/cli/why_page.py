@@ -6,7 +6,7 @@ from typing import Any
 from roheletd.cli import verdicts
 from roheletd.cli.pages import duration, state
 from roheletd.cli.tables import Cell, Column, Style, clean, table, wrapped
-from roheletd.cli.verdicts import limited, plural
+from roheletd.cli.verdicts import limited
 
 Value = Mapping[str, Any]
 
@@ -17,10 +17,11 @@ def why(answer: Value, style: Style) -> list[str]:
     if matter := _matter(answer):
         lines += [style.paint(line, "yellow") for line in wrapped(clean(matter), style.width)]
     if placed:
-        lines += ["", _where(placed), *_instances(placed, style)]
-    here = placed[0]["node"] if answer.get("instance") and placed else ""
-    lines += ["", *wrapped(clean(_question(answer, here)), style.width)]
-    lines += verdicts.verdict_table(answer["verdicts"], style, here=here)
+        lines += ["", *wrapped(_where(placed), style.width), *_instances(placed, style)]
+    if said := answer["verdicts"]:
+        here = placed[0]["node"] if answer.get("instance") and placed else ""
+        lines += ["", *wrapped(clean(_question(answer, here)), style.width)]
+        lines += verdicts.verdict_table(said, style, here=here)
     if weights := answer.get("weights"):
         lines += ["", *verdicts.legend(weights, answer.get("strategy", ""), style)]
     return lines
@@ -48,10 +49,16 @@ def _all(count: int, one: str, many: str) -> str:
 
 
 def _question(answer: Value, here: str) -> str:
-    said = verdicts.summary(answer["verdicts"])
+    asked = "What each node says to one more instance"
     if here:
-        return f"What each node would say to {answer['instance']} if it were placed anew: {said}."
-    return f"What each node says to one more instance: {said}."
+        asked = f"What each node would say to {answer['instance']} if it were placed anew"
+    if not _fits(answer):
+        return f"{asked}:"  # the head says in words what keeps it from them
+    return f"{asked}: {verdicts.summary(answer['verdicts'])}."
+
+
+def _fits(answer: Value) -> bool:
+    return any(not verdict.get("refusals") for verdict in answer["verdicts"])
 
 
 def _matter(answer: Value) -> str:
@@ -61,27 +68,40 @@ def _matter(answer: Value) -> str:
         missing = 0 if answer["instances"] else 1
     if missing <= 0:
         return ""
-    reason = answer["waiting"] or "the leader has not decided yet"
     some = "It" if answer.get("instance") else str(missing)
     verb = "waits" if answer.get("instance") or missing == 1 else "wait"
-    return f"{some} {verb} for a place{_times(answer)}: {reason}."
+    return f"{some} {verb} for a place{_times(answer)}: {_reason(answer)}."
+
+
+def _reason(answer: Value) -> str:
+    """In words; what is not the nodes' doing is known only to the leader."""
+    told = str(answer["waiting"])
+    if _fits(answer) or told.startswith(_WHOLE):
+        return told or "the leader has not decided yet"
+    return verdicts.summary(answer["verdicts"])
+
+
+_WHOLE = "application "
+"""How the reason begins of what is held back because all of an application starts, or nothing."""
 
 
 def _times(answer: Value) -> str:
     since_s, again_s = answer.get("waiting_for_s"), answer.get("tried_again_in_s")
-    since = "" if since_s is None else f" since {duration(since_s)}"
-    if again_s is None:
-        return since
-    soon = "at once" if again_s <= 0 else f"in {duration(max(1, again_s))}"
-    return f"{since}, and is tried again {soon} or as soon as something changes"
+    times = [] if since_s is None else [f"for {duration(since_s)} now"]
+    if again_s is not None:
+        soon = "at once" if again_s < 1 else f"in {duration(again_s)}"
+        times.append(f"tried again {soon}, or as soon as something changes")
+    return f" ({'; '.join(times)})" if times else ""
 
 
 def _where(placed: Sequence[Value]) -> str:
-    scores = plural(len(placed), "the score that its place had", "the scores that their places had")
-    return f"Where {plural(len(placed), 'it is', 'they are')}, with {scores} when it was chosen:"
+    if len(placed) == 1:
+        return "Where it is, with the score of its place when it was chosen:"
+    return "Where they are, with the score of each place when it was chosen:"
 
 
 def _instances(placed: Sequence[Value], style: Style) -> list[str]:
+    """With the terms of their scores, as long as these are not all that one sees."""
     shown, more = limited(placed)
     rows: list[tuple[str | Cell, ...]] = [
         (
@@ -93,10 +113,14 @@ def _instances(placed: Sequence[Value], style: Style) -> list[str]:
         )
         for view in shown
     ]
+    columns: Sequence[Column] = _COLUMNS
+    if len(rows) > _EXPLAINED_MAX:
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     reasons = [view.get("reason", "") for view in shown]
-    return [*table(_COLUMNS, rows, style, reasons), *more]
+    return [*table(columns, rows, style, reasons), *more]
 
 
+_EXPLAINED_MAX = 5
 _COLUMNS = (
     Column("INSTANCE"),
     Column("NODE"),

@@ -3,6 +3,7 @@
 `python -m tests.allocation.properties --seeds 10000` is the long run of the same.
 """
 
+from collections import Counter
 from random import Random
 
 import pytest
@@ -18,6 +19,11 @@ SEEDS = 150
 def test_fast_and_slow_decide_alike_and_nothing_is_given_out_twice(start: int) -> None:
     for seed in range(start, start + 50):
         play(Random(seed))
+
+
+def test_with_preemption_nothing_is_given_out_twice_and_only_lower_ones_make_room() -> None:
+    seen = sum((play(Random(seed), preemption=True) for seed in range(50)), Counter[str]())
+    assert seen["preempted"]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

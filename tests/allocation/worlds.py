@@ -33,14 +33,14 @@ PORT_MIN, PORT_MAX = 20_000, 20_004
 class Cluster:
     """The agreed state and what is measured of it, while one thing after another happens."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, *, preemption: bool = False) -> None:
         self.rng = rng
         self.driver = Driver()
         self.conditions: dict[str, Condition] = {}
         self.lost_for_s: dict[str, float] = {}
         self.displaced: frozenset[str] = frozenset()
         self.told: list[str] = []
-        self.profile = a_profile(rng)
+        self.profile = replace(a_profile(rng), preemption=preemption)
         self.told.append(f"profile {shown(self.profile)}")
         for name in NODE_NAMES[: rng.randint(1, len(NODE_NAMES))]:
             self.set_node(a_node(rng, name))

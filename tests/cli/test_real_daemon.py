@@ -70,8 +70,67 @@ def test_every_page_can_show_what_the_daemon_says(
 
 def test_why_names_the_refusal_in_words(node: RealDaemon, web: Path) -> None:
     said = node.cli("why", "web").stdout
-    assert "memory: needs 900000000 MiB of memory" in said
-    assert "1 of 1 waits for a place" in said
+    assert "needs 900000000 MiB of memory" in said
+    assert "1 waits for a place" in said
+
+
+SHOP = """\
+services:
+- {name: front, application: shop, command: [sleep, '60'], cores: [10], replicas: 2}
+- {name: back, application: shop, command: [sleep, '60'], memory_mib: 8}
+"""
+
+
+def test_a_file_is_planned_applied_explained_and_changed(node: RealDaemon, tmp_path: Path) -> None:
+    """The whole way of a file, as its owner walks it."""
+
+    def said(*args: str) -> str:
+        done = node.cli(*args)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    conf = tmp_path / "shop.yaml"
+    conf.write_text(SHOP)
+    planned = said("plan", "-f", str(conf))
+    assert "+ service back\n+ service front" in planned
+    assert "front.2" in planned
+    assert node.get("/api/v1/services")["services"] == []
+
+    assert "Done: 2 added." in said("apply", "-f", str(conf))
+    node.until(lambda: "all 2 instances run" in said("why", "front"))
+    assert "contention x 1 " in said("why", "front")
+    assert "n1 (here)" in said("why", "front.2")
+    asked = node.cli("why", "frnt")
+    assert "there is no service frnt; did you mean front?" in asked.stderr
+    assert "There is nothing to do." in said("apply", "-f", str(conf))
+
+    assert said("cordon", "n1") == "n1  cordoned\n"
+    assert "cordoned" in said("nodes")
+    big = tmp_path / "big.json"
+    big.write_text(json.dumps({"services": [{"name": "big", "command": ["true"]}]}))
+    seen = said("what-if", "--conf", str(big))
+    assert "1 instance of big would have to wait" in seen
+    assert "is cordoned" in seen
+    assert "Nothing was changed." in seen
+    assert said("uncordon", "n1") == "n1  uncordoned\n"
+
+    conf.write_text(SHOP.replace("replicas: 2", "replicas: 1").replace("name: back", "name: side"))
+    planned = said("plan", "-f", str(conf), "--prune")
+    assert "replicas  2 -> 1" in planned
+    assert "- service back" in planned
+    assert "1 stays where it is" in planned
+    left = json.loads(said("plan", "-f", str(conf), "-o", "json"))
+    assert (left["services"]["left"], left["services"]["removed"]) == (["back"], [])
+    assert "Done: 1 added, 1 changed, 1 removed." in said("apply", "-f", str(conf), "--prune")
+    node.until(
+        lambda: (
+            sorted(it["instance"] for it in node.get("/api/v1/instances")["instances"])
+            == ["front.1", "side.1"]
+        )
+    )
+    assert "No instance would sit clearly better elsewhere." in said("rebalance", "--dry-run")
+    for name in ("front", "side"):
+        node.delete(f"/api/v1/services/{name}")
 
 
 def test_over_tcp_a_change_needs_the_token(node: RealDaemon, web: Path, tmp_path: Path) -> None:

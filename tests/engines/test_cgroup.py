@@ -27,6 +27,20 @@ def test_memory_is_without_what_the_kernel_can_take_back(version, files, tmp_pat
     meter.close()
 
 
+@pytest.mark.parametrize(
+    ("version", "files", "list_"), [(1, V1, "tasks"), (2, V2, "cgroup.threads")]
+)
+def test_threads_are_those_that_the_kernel_lists(version, files, list_, tmp_path: Path):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    meter = cgroup.CgroupMeter(tmp_path, tmp_path, version=version)
+    (tmp_path / list_).write_text("17\n4711\n")
+    assert meter.threads() == [17, 4711]
+    (tmp_path / list_).unlink()
+    assert meter.threads() == []
+    meter.close()
+
+
 def test_meter_of_a_cgroup_that_is_gone_leaves_no_descriptor(tmp_path: Path):
     (tmp_path / "cpu.stat").write_text(V2["cpu.stat"])
     before = len(list(Path("/proc/self/fd").iterdir()))

@@ -218,6 +218,21 @@ async def test_usage_is_plausible(machine: Machine):
     assert 0 <= after.memory_mib < 32
 
 
+async def test_each_thread_is_told_apart(machine: Machine):
+    await machine.engine.run(machine.spec("sh", "-c", "while true; do true; done & sleep 1000"))
+    container = await machine.only()
+
+    async def burnt() -> bool:
+        return max(machine.engine.threads(container.id).values(), default=0.0) > 0.1
+
+    await until(burnt)
+    used_s = sorted(machine.engine.threads(container.id).values())
+    assert len(used_s) >= 3  # an init, the shell or what it became, its child
+    assert used_s[-2] < 0.1 < used_s[-1]
+    machine.real.stop_container(container.id)
+    assert machine.engine.threads(container.id) == {}
+
+
 async def test_usage_forgets_what_has_ended(machine: Machine):
     await machine.engine.run(machine.spec(*SLEEP))
     container = await machine.only()

@@ -251,6 +251,21 @@ async def test_usage_counts_children_and_threads(engine: ProcessEngine, cluster:
     assert 0.2 < used_s < 1.2
 
 
+async def test_each_thread_and_each_child_is_told_apart(engine: ProcessEngine, cluster: str):
+    await engine.run(make_spec(cluster, "sh", "-c", "while true; do true; done & sleep 1000"))
+    container = await only(engine)
+
+    async def burnt() -> bool:
+        return max(engine.threads(container.id).values(), default=0.0) > 0.1
+
+    await until(burnt)
+    used_s = sorted(engine.threads(container.id).values())
+    assert len(used_s) == 3  # the shell, its child, and sleep
+    assert used_s[1] < 0.1 < used_s[2]
+    await engine.remove(container.id, 0)
+    assert engine.threads(container.id) == {}
+
+
 # A daemon of its own: it runs what it is told and then lives until it is killed.
 DAEMON = """
 import asyncio, msgspec, pathlib, sys

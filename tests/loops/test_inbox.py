@@ -55,6 +55,23 @@ async def test_every_verb_of_the_other_doors_is_answered_here() -> None:
 
 
 @in_virtual_time
+async def test_what_looks_ahead_answers_here_as_well_and_what_changes_changes() -> None:
+    async with serving(MqttDoor()) as door:
+        before, body = door.picture(), {"services": ADD["services"], "prune": True}
+        seen = await answered(door, command="what-if", services=ADD["services"])
+        assert seen["result"]["forecast"]["refused"][0]["service"] == "shop"
+        plan = await answered(door, command="plan", **body)
+        assert plan["result"]["services"]["removed"] == ["web"]
+        assert (await answered(door, command="rebalance", dry_run=True))["result"]["moves"] == []
+        assert door.picture() == before
+        done = await answered(door, command="apply", id="2", **body)
+        assert done["result"]["changed"] == {"shop": "added", "web": "removed"}
+        cordoned = await answered(door, command="cordon", id="3", name="pi")
+        assert cordoned["result"]["changed"] == {"pi": "cordoned"}
+        assert door.state.cordoned == {"pi"}
+
+
+@in_virtual_time
 async def test_a_refusal_says_kind_and_reason() -> None:
     async with serving(MqttDoor()) as door:
         missing = await answered(door, command="remove-service", name="nobody")
