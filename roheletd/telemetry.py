@@ -89,7 +89,8 @@ class InstanceUse(Struct, frozen=True, kw_only=True):
 
     `refused_ports` are host ports it was to have, of which something that is not ours holds one.
     `refused_image`: it does not run because this node cannot get its image, or not run that one.
-    `cores_millicores` is its CPU as its threads would spread over its cores, largest first.
+    `cores_millicores` is its CPU as its threads would spread over its cores, largest first, and
+    `gpu_percent` its share of the device of which it uses most.
     """
 
     instance: str
@@ -97,6 +98,8 @@ class InstanceUse(Struct, frozen=True, kw_only=True):
     cpu_millicores: int | None = None
     memory_mib: int | None = None
     cores_millicores: tuple[int, ...] | None = None
+    gpu_percent: float | None = None
+    gpu_memory_mib: int | None = None
     restarts: int = 0
     reason: str = ""
     refused_ports: tuple[int, ...] = ()
@@ -181,11 +184,22 @@ class QueueTime(Struct, frozen=True):
     clock_ns: int
 
 
+class GpuProcess(Struct, frozen=True):
+    """What one process uses of one GPU; null where the driver does not say."""
+
+    used_percent: float | None
+    memory_mib: int | None
+
+
 class GpuReading(Struct, frozen=True, kw_only=True):
-    """One GPU now. Where `queues` is filled, its use is known only from two readings."""
+    """One GPU now. Where `queues` is filled, its use is known only from two readings.
+
+    `processes` are by process id, where the driver tells them apart; they are not for the report.
+    """
 
     use: GpuUse
     queues: dict[str, QueueTime] = {}
+    processes: dict[int, GpuProcess] = {}
 
 
 class Sample(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from roheletd.allocation.constraints import Wanted, architecture, parse
+from roheletd.image import short_name
 from roheletd.model import (
     Neighbour,
     Port,
@@ -50,7 +51,7 @@ class Ask(Struct, frozen=True, kw_only=True):
 def ask_of(service: Service, shunned_by: Mapping[str, tuple[Neighbour, ...]]) -> Ask:
     """`shunned_by`: by service, those that want to be apart from it (see `Snapshot`)."""
     return Ask(
-        image=service.image,
+        image=short_name(service.image) if service.image else "",
         has_command=bool(service.command),
         cpu_millicores=cpu_need(service),
         demand=demand(service),

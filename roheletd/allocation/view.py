@@ -1,12 +1,13 @@
 """The soft half of what the leader knows: who is alive, who is hot, what others use."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from msgspec import Struct
 
-from roheletd.allocation.foreign import foreign_loads
+from roheletd.allocation.foreign import foreign_loads, refused_images, stranded
 from roheletd.allocation.snapshot import Condition, ForeignLoad, Profile, Snapshot, take
-from roheletd.cluster.membership import Liveness, Membership
+from roheletd.cluster.membership import Membership
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.model import MILLICORES_PER_CORE, Placement
@@ -15,12 +16,13 @@ from roheletd.model import MILLICORES_PER_CORE, Placement
 class View(Struct, frozen=True, kw_only=True):
     """What is soft about each node, and which instances should be elsewhere.
 
-    `displaced` names instances that cannot stay as they are placed. `lost_for_s` names the lost
-    nodes.
+    `displaced` names instances that cannot stay as they are placed, `stranded` those that would do
+    better elsewhere and stay while there is no place. `lost_for_s` names the lost nodes.
     """
 
     conditions: Mapping[str, Condition]
     displaced: frozenset[str] = frozenset()
+    stranded: frozenset[str] = frozenset()
     lost_for_s: Mapping[str, float] = {}
 
 
@@ -36,12 +38,20 @@ def look(
     nodes = state.registrations
     liveness = membership.of_all(nodes, now_s)
     foreign = foreign_loads(soft, state)
+    refused = refused_images(soft, now_s)
     return View(
         conditions={
-            name: _condition(name, liveness[name], foreign.get(name, ForeignLoad()), state, soft)
+            name: Condition(
+                liveness=liveness[name],
+                cordoned=name in state.cordoned,
+                foreign=foreign.get(name, ForeignLoad()),
+                refused_images=refused.get(name, {}),
+                **_reported(soft, name),
+            )
             for name in nodes
         },
         displaced=displaced,
+        stranded=stranded(soft, state),
         lost_for_s=membership.lost_for_s(nodes, now_s),
     )
 
@@ -66,17 +76,20 @@ def snapshot_with(
     )
 
 
-def _condition(
-    name: str, liveness: Liveness, foreign: ForeignLoad, state: ClusterState, soft: SoftState
-) -> Condition:
-    report = soft.telemetry.get(name)
-    usual = soft.usual_millicores.get(name, {})
-    zones = report.thermal if report is not None else ()
-    return Condition(
-        liveness=liveness,
-        cordoned=name in state.cordoned,
-        foreign=foreign,
-        busy={core: used / MILLICORES_PER_CORE for core, used in usual.items()},
-        celsius=max((it.celsius for it in zones if it.celsius is not None), default=None),
-        throttled=report is not None and bool(report.throttled),
-    )
+def _reported(soft: SoftState, node: str) -> dict[str, Any]:
+    """What a node last said of itself; nothing where it has said nothing."""
+    report = soft.telemetry.get(node)
+    if report is None:
+        return {}
+    usual = soft.usual_millicores.get(node, {})
+    zones = [zone.celsius for zone in report.thermal]
+    power = report.power
+    charge = power.charge if power is not None else None
+    return {
+        "busy": {core: used / MILLICORES_PER_CORE for core, used in usual.items()},
+        "images": frozenset(report.images or ()),
+        "celsius": max((it for it in zones if it is not None), default=None),
+        "throttled": bool(report.throttled),
+        "power": power.source if power is not None else "unknown",
+        "charge": 1.0 if charge is None else charge,
+    }

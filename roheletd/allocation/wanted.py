@@ -51,7 +51,7 @@ def wanted(state: ClusterState, known: Definition, view: View) -> Wanted:
 
 def _must_move(state: ClusterState, at: Placement, view: View) -> bool:
     member = state.members.get(at.node)
-    if member is not None and member.witness:
+    if at.instance in view.stranded or (member is not None and member.witness):
         return True
     lost_for_s = view.lost_for_s.get(at.node)
     patience_s = state.services[at.service].service.reschedule_after_s

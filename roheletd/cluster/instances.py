@@ -3,7 +3,7 @@
 Sync and without I/O. The runner tells what the engine said and what it did; this says what follows.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -25,7 +25,7 @@ from roheletd.cluster.reconcile import (
     state_of,
 )
 from roheletd.cluster.threads import TICK_S, per_core
-from roheletd.telemetry import InstanceUse
+from roheletd.telemetry import GpuProcess, InstanceUse
 
 
 class Happening(Struct, frozen=True):
@@ -40,6 +40,7 @@ class _Use(Struct, frozen=True):
     cpu_millicores: int | None = None
     memory_mib: int | None = None
     cores_millicores: tuple[int, ...] | None = None
+    gpu: GpuProcess = GpuProcess(None, None)
 
 
 class _Threads(Struct, frozen=True):
@@ -68,6 +69,7 @@ class Instances:
         self._measured: dict[str, tuple[float, Usage]] = {}
         self._uses: dict[str, _Use] = {}
         self._cores: dict[str, int] = {}
+        self._with_gpus: frozenset[str] = frozenset()
         self._threads: dict[str, _Threads] = {}
 
     def about_to_list(self) -> None:
@@ -96,6 +98,7 @@ class Instances:
             self._histories[name] = after
         self._histories = {name: self._histories[name] for name in desired} | stuck
         self._cores = {name: len(spec.cores) for name, spec in desired.items()}
+        self._with_gpus = frozenset(name for name, spec in desired.items() if spec.gpus)
         gone = {item.instance: partings(item.instance) for item in listed}
         plan = reconcile(
             desired,
@@ -144,15 +147,24 @@ class Instances:
         self._busy.clear()
 
     def measure(
-        self, usage: Mapping[str, Usage], now_s: float, *, threads: Threads = lambda _id: {}
+        self,
+        usage: Mapping[str, Usage],
+        now_s: float,
+        *,
+        threads: Threads = lambda _id: {},
+        gpus: Sequence[Mapping[int, GpuProcess]] = (),
     ) -> None:
         """Take in what the engine counted, by container id; called once per report.
 
-        `threads` is asked only about what is on several cores and has done something: reading each
-        thread of what idles would be most of an idle daemon's work.
+        `threads` is asked only about what is on several cores and has done something, or was given
+        a GPU that is in use: reading each thread of what idles would be most of an idle daemon's
+        work. `gpus` are by device and process id.
         """
         self._uses = {
-            name: self._use(name, container.id, found, now_s, threads)
+            name: replace(
+                self._use(name, container.id, found, now_s, threads),
+                gpu=self._gpu(name, container.id, threads, gpus),
+            )
             for name, container in self._containers.items()
             if (found := usage.get(container.id)) is not None
         }
@@ -175,6 +187,8 @@ class Instances:
             cpu_millicores=use.cpu_millicores,
             memory_mib=use.memory_mib,
             cores_millicores=use.cores_millicores,
+            gpu_percent=use.gpu.used_percent,
+            gpu_memory_mib=use.gpu.memory_mib,
             restarts=history.restarts,
             reason=history.reason,
             refused_ports=history.refused_ports,
@@ -219,6 +233,21 @@ class Instances:
             cpu_s=cpu_s - before.cpu_s,
             millicores=millicores,
             cores=cores,
+        )
+
+    def _gpu(
+        self,
+        name: str,
+        container_id: str,
+        threads: Threads,
+        gpus: Sequence[Mapping[int, GpuProcess]],
+    ) -> GpuProcess:
+        if name not in self._with_gpus or not any(gpus):
+            return GpuProcess(None, None)
+        ids = threads(container_id).keys()
+        own = [[found[pid] for pid in ids & found.keys()] for found in gpus]
+        return GpuProcess(
+            max(filter(None, (_total(it.used_percent for it in each) for each in own)), default=0.0)
         )
 
     def _millicores(self, name: str, now: Usage, now_s: float) -> int | None:

@@ -3,11 +3,13 @@
 The loops write it, the doors and the allocator read it. Losing it costs a second of looking again.
 """
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 from msgspec.structs import replace
 
 from roheletd.model import EngineKind
-from roheletd.telemetry import Telemetry, smoothed
+from roheletd.telemetry import GpuProcess, Telemetry, smoothed
 
 
 class BrokerLink(Struct, frozen=True, kw_only=True):
@@ -65,6 +67,8 @@ class SoftState:
         """
         self.images: tuple[str, ...] | None = None
         """What the engine of this node has; null while it has not said."""
+        self.gpu_processes: tuple[Mapping[int, GpuProcess], ...] = ()
+        """By device of this node: what each process used of it when it was sampled last."""
         self.notices: dict[str, str] = {}
         """Part of the daemon to what is wrong with it, where it goes on all the same."""
         self.dropped_messages: dict[str, int] = {}

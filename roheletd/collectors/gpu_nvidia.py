@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from roheletd.collectors.sensor import Reading, Sensor, SensorError
-from roheletd.telemetry import GpuReading, GpuUse
+from roheletd.telemetry import GpuProcess, GpuReading, GpuUse
 
 MIB = 1024 * 1024
 DRIVER_FILES = ("proc/driver/nvidia/version", "dev/nvidiactl")
@@ -68,7 +68,8 @@ class Library:
         troubles: list[str] = []
         for index in range(min(self._count(), GPUS_MAX)):
             try:
-                readings.append(GpuReading(use=self._gpu(index).read()))
+                gpu = self._gpu(index)
+                readings.append(GpuReading(use=gpu.read(), processes=gpu.processes()))
             except self._nvml.NVMLError as error:
                 self.sound = False
                 troubles.append(f"GPU {index}: {error}")
@@ -103,6 +104,7 @@ class Gpu:
         self._handle = nvml.nvmlDeviceGetHandleByIndex(index)
         self._id: str = self._figure(nvml.nvmlDeviceGetUUID) or f"nvidia-{index}"
         self._model: str = self._figure(nvml.nvmlDeviceGetName) or ""
+        self._told_at_us = 0
 
     def read(self) -> GpuUse:
         nvml = self._nvml
@@ -120,6 +122,36 @@ class Gpu:
             celsius=self._celsius(),
             power_w=None if power_mw is None else round(power_mw / 1000, 1),
         )
+
+    def processes(self) -> dict[int, GpuProcess]:
+        """What each process uses. Where nobody may know, nobody does: it makes no GPU sick."""
+        nvml = self._nvml
+        try:
+            running = nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+            if not running:
+                return {}
+            busy = self._busy()
+        except nvml.NVMLError:
+            return {}
+        return {
+            process.pid: GpuProcess(
+                None if busy is None else busy.get(process.pid, 0.0),
+                None if process.usedGpuMemory is None else process.usedGpuMemory // MIB,
+            )
+            for process in running
+        }
+
+    def _busy(self) -> dict[int, float] | None:
+        """Percent by process since the last time, without those that did nothing."""
+        nvml = self._nvml
+        try:
+            told = nvml.nvmlDeviceGetProcessUtilization(self._handle, self._told_at_us)
+        except nvml.NVMLError_NotFound:
+            return {}
+        except self._unsupported:
+            return None
+        self._told_at_us = max((each.timeStamp for each in told), default=self._told_at_us)
+        return {each.pid: float(each.smUtil) for each in told}
 
     def _celsius(self) -> float | None:
         sensor = self._nvml.NVML_TEMPERATURE_GPU

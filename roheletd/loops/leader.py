@@ -10,7 +10,7 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from roheletd.allocation.algorithm import Algorithm
-from roheletd.allocation.foreign import avoid, displaced
+from roheletd.allocation.foreign import avoid, displaced, stranded
 from roheletd.allocation.queue import Waiting
 from roheletd.allocation.schedule import Round
 from roheletd.allocation.snapshot import Profile
@@ -77,7 +77,7 @@ class Leader:
         now_s = self._clock.now_s()
         if self._log.leads and now_s - self._looked_s >= DISPLACED_S:
             self._looked_s = now_s
-            if displaced(self._soft, self._state):
+            if displaced(self._soft, self._state) or stranded(self._soft, self._state):
                 self._wake.set()
 
     async def run(self) -> None:

@@ -107,6 +107,7 @@ class Reporter:
 
     def _report(self, now_s: float) -> Telemetry:
         sample = self._collectors.sample(now_s)
+        self._soft.gpu_processes = tuple(reading.processes for reading in sample.gpus)
         telemetry = report(
             self._sample,
             sample,

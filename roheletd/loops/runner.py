@@ -70,7 +70,8 @@ class Runner:
     def uses(self) -> tuple[InstanceUse, ...]:
         """Every instance placed here, with its use as of now; called once per report."""
         usage = self._engine.usage() if self._soft.engine.reachable else {}
-        self._instances.measure(usage, self._clock.now_s(), threads=self._engine.threads)
+        gpus, now_s = self._soft.gpu_processes, self._clock.now_s()
+        self._instances.measure(usage, now_s, threads=self._engine.threads, gpus=gpus)
         return self.instances()
 
     def instances(self) -> tuple[InstanceUse, ...]:

@@ -186,6 +186,7 @@ def world_of(cluster: Cluster, placed: list[Placement]) -> World:
         services={name: known.service for name, known in state.services.items()},
         profile=cluster.profile,
         placed=placed,
+        witnesses=reference.witnesses_of(state),
     )
 
 

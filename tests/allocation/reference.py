@@ -69,6 +69,7 @@ class World:
     services: dict[str, Service]
     profile: Profile
     placed: list[Placement]
+    witnesses: frozenset[str]
     seed: int = 0
 
     def on(self, node: str) -> list[Placement]:
@@ -231,7 +232,7 @@ def refusals(world: World, node: str, service: Service) -> set[str]:
     asked = {
         "alive": world.conditions[node].liveness == "alive",
         "cordoned": not world.conditions[node].cordoned,
-        "engine": _engine_runs(world.nodes[node], service),
+        "engine": node not in world.witnesses and _engine_runs(world.nodes[node], service),
         "architecture": _is_made_for(world.nodes[node], service),
         "constraint": all(_holds(world.nodes[node], each) for each in service.constraints),
         "image": not service.image
@@ -542,6 +543,7 @@ def decide(
         services={name: known.service for name, known in state.services.items()},
         profile=profile,
         placed=[at for turn in turns for at in turn.kept],
+        witnesses=witnesses_of(state),
         seed=rng.getrandbits(64),
     )
     decision = Decision()
@@ -581,9 +583,13 @@ def _turn(
     )
 
 
+def witnesses_of(state: ClusterState) -> frozenset[str]:
+    """Whatever they have said of an engine before: they vote and run nothing."""
+    return frozenset(name for name, member in state.members.items() if member.witness)
+
+
 def _leaves(state: ClusterState, at: Placement, lost_for_s: Mapping[str, float]) -> bool:
-    member = state.members.get(at.node)
-    if member is not None and member.witness:
+    if at.node in witnesses_of(state):
         return True
     patience_s = state.services[at.service].service.reschedule_after_s
     return at.node in lost_for_s and lost_for_s[at.node] >= patience_s

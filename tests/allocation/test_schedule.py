@@ -128,6 +128,19 @@ def test_a_displaced_instance_is_placed_anew_in_one_entry() -> None:
     assert found.place.released == ()
 
 
+def test_a_stranded_instance_moves_where_another_node_takes_it_and_stays_where_none_does() -> None:
+    cluster = with_services(a_service(cores=(1000,)), nodes=(a_node("a", cores=1),))
+    run_pass(cluster)
+    refused = Condition(refused_images={"web:1": "no such image"})
+    view = View(conditions={"a": refused, "b": Condition()}, stranded=frozenset({"web.1"}))
+    stuck = schedule(cluster.state, view, PROFILE, Random(1))
+    assert stuck.is_empty
+    assert "could not get it: no such image" in stuck.unplaceable["web"].reason
+    cluster.apply(AddNodes(nodes=(a_node("b", cores=1),)))
+    cluster.apply(schedule(cluster.state, view, PROFILE, Random(1)).place)
+    assert cluster.state.placements["web.1"].node == "b"
+
+
 def test_replicas_on_one_node_get_ports_of_their_own() -> None:
     cluster = with_services(a_service(replicas=3, ports=(Port(container_port=80),)))
     run_pass(cluster)

@@ -25,7 +25,7 @@ from roheletd.cluster.state import encode
 from roheletd.model import Member, Node, Service
 from tests.bench.books_check import overcommitted
 from tests.bench.filling import agree, cluster, fill
-from tests.bench.rohe_process import NoRohe, Rohe, default_venv
+from tests.bench.rohe_process import NoRoheError, Rohe, default_venv
 from tests.bench.rohe_workload import instances, light_sets, many_sets, nodes, one_set
 
 REACH_PER_S = {100: 20_000, 1000: 10_000, 5000: 5_000}
@@ -121,7 +121,7 @@ def measure(
     try:
         with Rohe(venv or default_venv()) as rohe:
             rows = [row(count, repetitions, rohe) for count in counts]
-    except NoRohe as error:
+    except NoRoheError as error:
         without = str(error)
         rows = [row(count, repetitions, None) for count in counts]
     return {
@@ -136,10 +136,8 @@ def measure(
 
 def table(found: dict[str, Any]) -> str:
     """Rates are per second; `spread` is the one with the instances in many services."""
-    lines = [
-        f"{'nodes':>6}{'instances':>11}{'placements/s':>14}{'reach':>8}{'spread':>9}"
-        f"{'ROHE 0.2.1':>12}{'ratio':>8}"
-    ]
+    head = f"{'nodes':>6}{'instances':>11}{'placements/s':>14}{'reach':>8}{'spread':>9}"
+    lines = [f"{head}{'ROHE 0.2.1':>12}{'ratio':>8}"]
     for it in (Row(**row) for row in found["rows"]):
         rohe = f"{it.rohe_per_s:.0f}{'*' if it.rohe_is_sample else ''}" if it.rohe_per_s else "-"
         ratio = f"{it.ratio:.1f}" if it.ratio else "-"

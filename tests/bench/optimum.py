@@ -1,14 +1,15 @@
 """The most replicas that can be placed at all, by OR-Tools' CP-SAT, which proves it.
 
 Instances of one service are alike, so the model counts them: `x` of a service on a node, and how
-many of these have a need of a certain size on a certain core. An instance may use a core once, so no
-core serves more of them than there are; by König's theorem on the edges of bipartite graphs such
+many of these have a need of a certain size on a certain core. An instance may use a core once, so
+no core serves more of them than there are; by König's theorem on the edges of bipartite graphs such
 counts can always be dealt out to the instances, each of its needs on a core of its own.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 from msgspec import Struct
 from ortools.sat.python import cp_model
@@ -17,7 +18,8 @@ from roheletd.model import Capacity, Node, Service, accelerators, demand, is_cpu
 from tests.bench.patterns import fullest, is_small
 
 Var = cp_model.IntVar
-Sum = cp_model.LinearExprT
+Sum = Any
+"""A sum of variables, or a number where there are none."""
 
 
 class Optimum(Struct, frozen=True, kw_only=True):
@@ -27,21 +29,17 @@ class Optimum(Struct, frozen=True, kw_only=True):
     bound: int
 
 
-class _Model:
+class Model:
     """Counts of instances per service and node, and what a node has."""
 
-    def __init__(
-        self, nodes: Sequence[Node], services: Sequence[Service], *, limit: bool = True
-    ) -> None:
-        self.solver_model = cp_model.CpModel()
+    def __init__(self, nodes: Sequence[Node], services: Sequence[Service]) -> None:
+        self.cp = cp_model.CpModel()
         self.services = services
         self.nodes = nodes
         self.x: dict[tuple[str, str], Var] = {}
         self.on_core: dict[tuple[str, str, int], Sum] = {}
         for node in nodes:
             self._add(node)
-        for service in services if limit else ():
-            self.solver_model.add(self.placed(service) <= service.replicas)
         for one, other in pairwise(nodes):
             if one.capacity == other.capacity:
                 self._in_order(one, other)
@@ -49,8 +47,12 @@ class _Model:
     def placed(self, service: Service) -> Sum:
         return sum(self.x[service.name, node.name] for node in self.nodes)
 
+    def held(self, services: Iterable[Service], node: Node, core: int) -> Sum:
+        """How many instances of `services` hold this core."""
+        return sum(self.on_core[service.name, node.name, core] for service in services)
+
     def _add(self, node: Node) -> None:
-        model, capacity = self.solver_model, node.capacity
+        model, capacity = self.cp, node.capacity
         load: dict[int, Sum] = dict.fromkeys(capacity.cores, 0)
         for service in self.services:
             x = model.new_int_var(0, _most_on(node, service), "")
@@ -78,12 +80,12 @@ class _Model:
         self._limit(node, lambda it: it.vms_mib, capacity.vms_mib or capacity.memory_mib)
         self._add_gpus(node)
 
-    def _limit(self, node: Node, asks, has: int) -> None:  # type: ignore[no-untyped-def]
+    def _limit(self, node: Node, asks: Callable[[Service], int], has: int) -> None:
         asked = sum(asks(it) * self.x[it.name, node.name] for it in self.services)
-        self.solver_model.add(asked <= has)
+        self.cp.add(asked <= has)
 
     def _add_gpus(self, node: Node) -> None:
-        model = self.solver_model
+        model = self.cp
         load: dict[str, Sum] = {gpu.id: 0 for gpu in node.capacity.gpus}
         for service in self.services:
             for kind, percent in accelerators(service).items():
@@ -104,33 +106,57 @@ class _Model:
             sum(self.x[service.name, node.name] for service in self.services)
             for node in (one, other)
         ]
-        self.solver_model.add(counts[0] >= counts[1])
+        self.cp.add(counts[0] >= counts[1])
 
 
 def most_placed(nodes: Sequence[Node], services: Sequence[Service], *, limit_s: float) -> Optimum:
     """Small nodes of one kind are dealt with together: how many of them run which combination."""
     small = [node for node in nodes if is_small(node.capacity)]
-    model = _Model([node for node in nodes if node not in small], services, limit=False)
-    solver_model = model.solver_model
-    placed: dict[str, Sum] = {it.name: model.placed(it) for it in services}
+    model = Model([node for node in nodes if node not in small], services)
+    placed = [model.placed(it) for it in services]
     for capacity, count in _kinds(small):
-        patterns = fullest(capacity, services)
-        times = [solver_model.new_int_var(0, count, "") for _ in patterns]
-        solver_model.add(sum(times) <= count)
-        for place, service in enumerate(services):
-            runs = [(it[place], n) for it, n in zip(patterns, times, strict=True) if it[place]]
-            placed[service.name] += sum(number * n for number, n in runs)
+        combinations = fullest(capacity, services)
+        times = [model.cp.new_int_var(0, count, "") for _ in combinations]
+        model.cp.add(sum(times) <= count)
+        for place in range(len(services)):
+            pairs = zip(combinations, times, strict=True)
+            placed[place] += sum(counts[place] * nodes_with for counts, nodes_with in pairs)
+    return most_in(model, placed, limit_s=limit_s)
+
+
+def most_in(model: Model, placed: Sequence[Sum], *, limit_s: float) -> Optimum:
+    """`placed` is where each service has room; what counts of it is what was asked for."""
     counted = []
-    for service in services:
-        counted.append(solver_model.new_int_var(0, service.replicas, service.name))
-        solver_model.add(counted[-1] <= placed[service.name])
-    solver_model.maximize(sum(counted))
+    for service, room in zip(model.services, placed, strict=True):
+        counted.append(model.cp.new_int_var(0, service.replicas, ""))
+        model.cp.add(counted[-1] <= room)
+    model.cp.maximize(sum(counted))
     solver = _solver(limit_s)
-    status = solver.solve(model.solver_model)
+    status = solver.solve(model.cp)
     assert status in (cp_model.OPTIMAL, cp_model.FEASIBLE), solver.status_name(status)
     return Optimum(
         placed=round(solver.objective_value), bound=int(solver.best_objective_bound + 1e-6)
     )
+
+
+def can_keep_apart(
+    nodes: Sequence[Node], services: Sequence[Service], *, limit_s: float
+) -> bool | None:
+    """Whether all replicas fit with no sensitive one on a shared core; None: not known."""
+    model = Model(nodes, services)
+    for service in services:
+        model.cp.add(model.placed(service) == service.replicas)
+    sensitive = [it for it in services if is_cpu_sensitive(it.sensitivity)]
+    most = sum(service.replicas for service in services)
+    for node in nodes:
+        for core in node.capacity.cores:
+            own = model.cp.new_bool_var("")
+            model.cp.add(model.held(sensitive, node, core) <= own)
+            model.cp.add(model.held(services, node, core) <= most - (most - 1) * own)
+    status = _solver(limit_s).solve(model.cp)
+    if status == cp_model.UNKNOWN:
+        return None
+    return status in (cp_model.OPTIMAL, cp_model.FEASIBLE)
 
 
 def _kinds(nodes: Iterable[Node]) -> list[tuple[Capacity, int]]:
@@ -143,32 +169,6 @@ def _kinds(nodes: Iterable[Node]) -> list[tuple[Capacity, int]]:
         else:
             found.append((node.capacity, 1))
     return found
-
-
-def can_keep_apart(
-    nodes: Sequence[Node], services: Sequence[Service], *, limit_s: float
-) -> bool | None:
-    """Whether all replicas can be placed with no sensitive one on a shared core; None: not known."""
-    model = _Model(nodes, services)
-    for service in services:
-        model.solver_model.add(model.placed(service) == service.replicas)
-    sensitive = [it for it in services if is_cpu_sensitive(it.sensitivity)]
-    most = sum(service.replicas for service in services)
-    for node in nodes:
-        for core in node.capacity.cores:
-            own = model.solver_model.new_bool_var("")
-            alone = _held(model, sensitive, node, core)
-            model.solver_model.add(alone <= own)
-            model.solver_model.add(_held(model, services, node, core) <= most - (most - 1) * own)
-    solver = _solver(limit_s)
-    status = solver.solve(model.solver_model)
-    if status == cp_model.UNKNOWN:
-        return None
-    return status in (cp_model.OPTIMAL, cp_model.FEASIBLE)
-
-
-def _held(model: _Model, services: Iterable[Service], node: Node, core: int) -> Sum:
-    return sum(model.on_core[service.name, node.name, core] for service in services)
 
 
 def _most_on(node: Node, service: Service) -> int:

@@ -27,7 +27,7 @@ from roheletd.model import Placement, StrategyName, is_cpu_sensitive
 from tests.bench.books_check import overcommitted
 from tests.bench.filling import cluster, fill
 from tests.bench.optimum import can_keep_apart, most_placed
-from tests.bench.packing_cases import TEST_BED_FILE, Case, drawn, drawn_sensitive, test_bed
+from tests.bench.packing_cases import TEST_BED_FILE, Case, drawn, drawn_sensitive, rohe_test_bed
 from tests.bench.rohe_model import STRATEGIES, rohe_places
 from tests.bench.slowdown import DATA, slowdowns
 
@@ -116,7 +116,7 @@ def sensitive_on_shared(placements: Iterable[Placement]) -> int:
 
 
 def measure(seeds: int, limit_s: float) -> dict[str, Any]:
-    packed = [pack(case, limit_s) for case in (*test_bed(), *map(drawn, range(seeds)))]
+    packed = [pack(case, limit_s) for case in (*rohe_test_bed(), *map(drawn, range(seeds)))]
     apart = [keep_apart(drawn_sensitive(seed), limit_s) for seed in range(seeds)]
     possible = [it for it in apart if it.possible]
     return {
@@ -135,10 +135,8 @@ def measure(seeds: int, limit_s: float) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    lines = [
-        f"{'case':24}{'nodes':>6}{'wanted':>8}{'optimum':>9}{'best_fit':>10}{'gap':>8}"
-        f"{'worst_fit':>11}{'first_fit':>11}{'ROHE':>6}{'as is':>7}"
-    ]
+    head = f"{'case':24}{'nodes':>6}{'wanted':>8}{'optimum':>9}{'best_fit':>10}{'gap':>8}"
+    lines = [f"{head}{'worst_fit':>11}{'first_fit':>11}{'ROHE':>6}{'as is':>7}"]
     for it in found["packed"]:
         optimum = it["optimum"] if it["optimum"] == it["at_most"] else f"<={it['at_most']}"
         others = "".join(f"{it['others'][name]:>11}" for name in OTHERS)
@@ -146,20 +144,21 @@ def table(found: dict[str, Any]) -> str:
             f"{it['case']:24}{it['nodes']:>6}{it['wanted']:>8}{optimum:>9}{it['best_fit']:>10}"
             f"{it['gap']:>8.1%}{others}{it['rohe']:>6}{it['rohe_as_is']:>7}"
         )
+    proved = f"optimum proved in {found['proved']} of {len(found['packed'])}"
+    possible = f"possible in {found['apart_possible']} of {len(found['kept_apart'])}"
+    unknown = f"not known in {found['apart_unknown']}"
     lines += [
-        f"mean gap {found['mean_gap']:.1%}, reach {found['reach_gap']:.0%}; "
-        f"optimum proved in {found['proved']} of {len(found['packed'])}",
+        f"mean gap {found['mean_gap']:.1%}, reach {found['reach_gap']:.0%}; {proved}",
         f"fewer than ROHE's best: {', '.join(found['fewer_than_rohe']) or 'never'}",
         f"fewer than ROHE as is: {', '.join(found['fewer_than_rohe_as_is']) or 'never'}",
-        f"cores of their own for all sensitive instances: possible in {found['apart_possible']} of "
-        f"{len(found['kept_apart'])} (unknown {found['apart_unknown']}), done in "
-        f"{found['apart_done']} of these",
+        f"all sensitive on cores of their own: {possible} ({unknown}), done {found['apart_done']}",
     ]
     lines += [
         f"{service}: {ratio} times slower on shared cores"
         for service, ratio in found["slowdown"].items()
     ]
-    lines += [f"not there, and so left out: {it}" for it in (TEST_BED_FILE, DATA) if not it.exists()]
+    absent = (path for path in (TEST_BED_FILE, DATA) if not path.exists())
+    lines += [f"not there, and so left out: {path}" for path in absent]
     return "\n".join(lines)
 
 

@@ -30,7 +30,7 @@ class Case(Struct, frozen=True, kw_only=True):
         return instances(self.services)
 
 
-def test_bed() -> list[Case]:
+def rohe_test_bed() -> list[Case]:
     """ROHE's nine nodes as its own file says; none where the file is not there."""
     if not TEST_BED_FILE.is_file():
         return []
@@ -84,9 +84,7 @@ def _service(rng: Random, number: int) -> Service:
     )
 
 
-def _scaled(
-    kinds: Sequence[Service], machines: Sequence[Node], load: float
-) -> tuple[Service, ...]:
+def _scaled(kinds: Sequence[Service], machines: Sequence[Node], load: float) -> tuple[Service, ...]:
     """Replicas in turn until CPU or memory is asked for as much as `load` says."""
     has_cpu = sum(it.capacity.cpu_millicores for it in machines)
     has_memory = sum(it.capacity.memory_mib for it in machines)
@@ -100,6 +98,4 @@ def _scaled(
         if max(cpu / has_cpu, memory / has_memory) > load:
             break
         replicas[service.name] += 1
-    return tuple(
-        replace(it, replicas=replicas[it.name]) for it in kinds if replicas[it.name]
-    )
+    return tuple(replace(it, replicas=replicas[it.name]) for it in kinds if replicas[it.name])

@@ -5,7 +5,7 @@ is what lets it prove its optimum, where single cores of single nodes leave too 
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache
 
 from roheletd.model import Capacity, Service, accelerators, demand
 
@@ -71,7 +71,7 @@ def _asks(service: Service, capacity: Capacity) -> Counts:
     return (cpu, service.memory_mib, service.vms_mib, gpu)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _ways(free: Counts, needs: Counts) -> frozenset[Counts]:
     """Free cores, sorted, after `needs` (largest first) took one core each."""
     return frozenset(tuple(sorted(way)) for way in _dealt(free, needs, frozenset()))

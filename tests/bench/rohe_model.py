@@ -36,8 +36,7 @@ class _Machine:
 
     def rank(self, service: Service) -> float:
         left = [
-            free - need
-            for free, need in zip(sorted(self.cores), self._needs(service), strict=True)
+            free - need for free, need in zip(sorted(self.cores), self._needs(service), strict=True)
         ]
         if min(left) < 0:
             return -1.0
@@ -52,8 +51,7 @@ class _Machine:
             self.gpus[device] -= percent
         # The largest need goes to the freest core.
         self.cores = [
-            free - need
-            for free, need in zip(sorted(self.cores), self._needs(service), strict=True)
+            free - need for free, need in zip(sorted(self.cores), self._needs(service), strict=True)
         ]
 
     def _needs(self, service: Service) -> list[int]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from msgspec import Struct
 
@@ -20,12 +20,12 @@ _SCRIPT = Path(__file__).with_name("rohe_allocator.py")
 _INSTALL_S = 900
 
 
-class NoRohe(Exception):
+class NoRoheError(Exception):
     """ROHE cannot be had here; the text says why."""
 
 
 class Filled(Struct, frozen=True, kw_only=True):
-    """What ROHE's loop did: service and node of each instance. `is_complete`: it was not cut off."""
+    """What ROHE's loop did: service and node of each instance; `is_complete`: to the end."""
 
     elapsed_s: float
     is_complete: bool
@@ -47,9 +47,9 @@ class Rohe:
             env=environment,
         )
         if self._hear() != "ready":
-            raise NoRohe(f"rohe {VERSION} does not start in {venv}")
+            raise NoRoheError(f"rohe {VERSION} does not start in {venv}")
 
-    def __enter__(self) -> "Rohe":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -87,7 +87,7 @@ class Rohe:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise NoRohe(f"rohe {VERSION} ended with {self._process.wait()}")
+            raise NoRoheError(f"rohe {VERSION} ended with {self._process.wait()}")
         return json.loads(line)
 
 
@@ -105,12 +105,10 @@ def installed(venv: Path) -> str:
     wanted = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"rohe=={VERSION}")
     for command in ([sys.executable, "-m", "venv", str(venv)], [str(python), *wanted]):
         try:
-            subprocess.run(
-                command, check=True, capture_output=True, text=True, timeout=_INSTALL_S
-            )
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=_INSTALL_S)
         except (OSError, subprocess.SubprocessError) as error:
             said = str(getattr(error, "stderr", None) or error).strip().splitlines()
-            raise NoRohe(f"rohe {VERSION} could not be installed: {said[-1]}") from error
+            raise NoRoheError(f"rohe {VERSION} could not be installed: {said[-1]}") from error
     done.touch()
     return str(python)
 

@@ -93,7 +93,7 @@ def many_sets(count: int) -> tuple[Service, ...]:
 
 
 def light_sets(wanted: int, replicas: int = 10) -> tuple[Service, ...]:
-    """`wanted` instances, ten of each service, all of which fit beside what the nodes use themselves."""
+    """`wanted` instances, ten of each service, that fit beside what the nodes use themselves."""
     light = [it for it in SERVICES if max(it.cores) <= 500]
     kinds = [light[number % len(light)] for number in range(-(-wanted // replicas))]
     return tuple(

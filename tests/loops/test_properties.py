@@ -36,10 +36,8 @@ BOOT = "ab" * 8
 WRITES = {operation.name for operation in OPERATIONS if operation.writes}
 COMMANDS: dict[str, dict[str, Any]] = {
     **{operation.name: {} for operation in OPERATIONS if not operation.writes},
-    **{
-        name: {"name": "web"}
-        for name in ("remove-service", "remove-node", "why", "cordon", "uncordon")
-    },
+    **{name: {"name": "web"} for name in ("remove-service", "remove-node", "why", "use")},
+    **{name: {"name": "pi"} for name in ("cordon", "uncordon")},
     **{name: VALID[f"/api/v1/{name}"] for name in ("what-if", "plan", "apply", "rebalance")},
     "add-services": VALID["/api/v1/services"],
     "add-nodes": VALID["/api/v1/nodes"],
