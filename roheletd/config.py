@@ -224,8 +224,8 @@ class WeightsConfig(Section, frozen=True):
     balance: Annotated[Weight, Meta(description="that all cores are used alike")] = 0.5
     contention: Annotated[
         Weight,
-        Meta(description="quiet cores; 8 times as much for a service that is sensitive to CPU"),
-    ] = 1.0
+        Meta(description="quiet cores, and above all none that a sensitive service shares"),
+    ] = 8.0
     gpu: Annotated[Weight, Meta(description="full devices, and none for who needs none")] = 1.0
     image: Annotated[Weight, Meta(description="that the image is there already")] = 0.5
     spread: Annotated[Weight, Meta(description="no other instance of the service nearby")] = 1.0

@@ -12,7 +12,7 @@ from roheletd.allocation.ask import Ask
 from roheletd.allocation.books import Books
 from roheletd.allocation.cores import fit
 from roheletd.allocation.filters import FILTERS, neighbours_refuse
-from roheletd.allocation.scores import FILL, SCORES, spread, weights_for
+from roheletd.allocation.scores import FILL, SCORES, WEIGHTS, spread
 from roheletd.allocation.snapshot import FreeNode
 from roheletd.model import StrategyName
 
@@ -62,7 +62,7 @@ class Judge:
         ]
         terms = {name: it.of for name, it in SCORES.items() if it.concerns(ask)}
         more = () if scores_more is None else ("user",)
-        weights = weights_for(ask, books.profile.weights)
+        weights = {**WEIGHTS, **books.profile.weights}
         self._weights = {name: weights[name] for name in (*terms, "spread", *more)}
         self._terms = [
             (name, of, fuller and name in FILL, weights[name]) for name, of in terms.items()

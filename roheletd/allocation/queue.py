@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from roheletd.allocation.ask import cpu_need
+from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import Definition
 from roheletd.model import is_cpu_sensitive, is_memory_sensitive
 
@@ -61,6 +63,7 @@ class Wait(Struct, frozen=True, kw_only=True):
     """One service without a place, on the monotonic clock."""
 
     reason: str
+    since_s: float
     tries: int
     retry_at_s: float
 
@@ -75,12 +78,24 @@ class Waiting:
     def reasons(self) -> dict[str, str]:
         return {name: wait.reason for name, wait in self._waits.items()}
 
+    def tell(self, soft: SoftState) -> None:
+        """Let everybody who asks know."""
+        soft.waiting = self.reasons
+        soft.waiting_times = {
+            name: (wait.since_s, wait.retry_at_s) for name, wait in self._waits.items()
+        }
+
     def refused(self, service: str, reason: str, now_s: float) -> bool:
         """It was tried and found no place. True where that is news."""
         before = self._waits.get(service)
         tries = before.tries + 1 if before else 1
         pause_s = min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2.0 ** min(tries - 1, 10))
-        self._waits[service] = Wait(reason=reason, tries=tries, retry_at_s=now_s + pause_s)
+        self._waits[service] = Wait(
+            reason=reason,
+            since_s=before.since_s if before else now_s,
+            tries=tries,
+            retry_at_s=now_s + pause_s,
+        )
         return before is None
 
     def placed(self, service: str) -> bool:
@@ -99,7 +114,7 @@ class Waiting:
         """Something changed that could help these, or all: they may try at once."""
         for name in list(self._waits) if services is None else services:
             if (wait := self._waits.get(name)) is not None:
-                self._waits[name] = Wait(reason=wait.reason, tries=0, retry_at_s=-math.inf)
+                self._waits[name] = replace(wait, tries=0, retry_at_s=-math.inf)
 
     def next_try_s(self) -> float:
         return min((wait.retry_at_s for wait in self._waits.values()), default=math.inf)

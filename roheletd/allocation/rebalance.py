@@ -8,7 +8,7 @@ What is moved is down for a moment, so that a gain must be worth it, and of seve
 half are moved at once. What the leader moves by itself (lost nodes, older revisions) is left to it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from random import Random
 
@@ -33,6 +33,7 @@ GAIN_MIN = 0.04
 With the default weights it is about what a quarter of a node's CPU, or of its memory, counts.
 """
 
+PIECE_INSTANCES = 200
 _REASONS_MAX = 3
 
 
@@ -55,41 +56,69 @@ def rebalance(
     hooks: Hooks | None = None,
 ) -> tuple[Better, ...]:
     """At most so many moves. Where the user's algorithm chooses the nodes, scores move nothing."""
-    while True:
-        if hooks is not None and (hooks.select is not None or hooks.allocate is not None):
-            return ()
-        try:
-            return tuple(_Scales(state, view, profile, rng, hooks).moves(moves))
-        except HookFailed:
-            continue  # it is None from now on
+    this = Rebalancing(state, view, profile, rng, moves=moves, hooks=hooks)
+    for _ in this.pieces():
+        pass
+    return this.chosen
 
 
-class _Scales:
-    """One set of books, and every instance that may be weighed in it."""
+class Rebalancing:
+    """The same in pieces, so that a whole cluster is weighed beside the heartbeats.
+
+    All of it is decided from the state as it was at the beginning. `chosen` grows.
+    """
 
     def __init__(
-        self, state: ClusterState, view: View, profile: Profile, rng: Random, hooks: Hooks | None
+        self,
+        state: ClusterState,
+        view: View,
+        profile: Profile,
+        rng: Random,
+        *,
+        moves: int,
+        hooks: Hooks | None = None,
     ) -> None:
-        self._books = Books(snapshot(state, view, profile), profile)
-        self._allocator = Allocator(self._books, rng, hooks)
-        self._services = state.services
-        self._leave = {
-            name: _may_leave(state, known, view) for name, known in state.services.items()
-        }
-        self._needed_by = _needed_by(state.services)
-        self._candidates = {
+        self._most, self._profile, self._rng, self._hooks = moves, profile, rng, hooks
+        self._services = dict(state.services)
+        self._needed_by = _needed_by(self._services)
+        self._snapshot = snapshot(state, view, profile)
+        self._at_first = {
             at.instance: at
             for name, known in state.services.items()
-            if self._leave[name] and (known.service.strategy or profile.strategy) != "first_fit"
+            if (known.service.strategy or profile.strategy) != "first_fit"
             for at in wanted(state, known, view).stay
             if _is_alive(view, at.node)
         }
+        self._leave_at_first = {
+            name: _may_leave(state, known, view) for name, known in state.services.items()
+        }
+        self._begin()
 
-    def moves(self, most: int) -> list[Better]:
-        gains = [(-found.gain, name) for name in self._candidates if (found := self._better(name))]
+    def _begin(self) -> None:
+        self.chosen: tuple[Better, ...] = ()
+        self._candidates, self._leave = dict(self._at_first), dict(self._leave_at_first)
+        self._books = Books(self._snapshot, self._profile)
+        self._allocator = Allocator(self._books, self._rng, self._hooks)
+
+    def pieces(self) -> Iterator[None]:
+        hooks = self._hooks
+        while hooks is None or (hooks.select is None and hooks.allocate is None):
+            try:
+                yield from self._weigh()
+            except HookFailed:
+                self._begin()  # without it: it is None from now on
+            else:
+                return
+
+    def _weigh(self) -> Iterator[None]:
+        gains = []
+        for position, name in enumerate(self._candidates):
+            if (found := self._better(name)) is not None:
+                gains.append((-found.gain, name))
+            if position % PIECE_INSTANCES == PIECE_INSTANCES - 1:
+                yield
         heapify(gains)
-        chosen: list[Better] = []
-        while gains and len(chosen) < most:
+        while gains and len(self.chosen) < self._most:
             _, name = heappop(gains)
             found = self._better(name)  # what was moved since may have changed it
             if found is None:
@@ -98,8 +127,7 @@ class _Scales:
                 heappush(gains, (-found.gain, name))
                 continue
             self._move(found)
-            chosen.append(found)
-        return chosen
+            yield
 
     def _better(self, instance: str) -> Better | None:
         at = self._candidates[instance]
@@ -138,6 +166,7 @@ class _Scales:
         self._leave[at.service] -= 1
         self._books.take_back(at)
         self._books.place(found.placement)
+        self.chosen = (*self.chosen, found)
 
     def _is_needed(self, at: Placement) -> bool:
         """Whether an instance of another service may only be where this one is."""

@@ -16,8 +16,8 @@ from roheletd.config import WeightsConfig
 
 COOL_CELSIUS = 60.0
 HOT_CELSIUS = 85.0
-SENSITIVE_FACTOR = 8.0
-"""How much more `contention` weighs for a service that is sensitive to it."""
+TOLERANCE = 8.0
+"""How many times less a loaded core matters to a service that is not sensitive to it."""
 
 FILL = frozenset({"cpu", "memory"})
 """Terms that say how empty a node is: best fit wants them low."""
@@ -60,11 +60,14 @@ def balance(free: FreeNode, _ask: Ask, fit: Fit) -> float:
 
 
 def contention(free: FreeNode, ask: Ask, fit: Fit) -> float:
-    load, spoilt = free.load, free.holders if ask.cpu_sensitive else free.sensitive
+    load, cores, disturbed = free.load, fit.cores, free.sensitive
+    if ask.cpu_sensitive:
+        disturbed = free.holders
     crowded = 0.0
-    for core, need in fit.cores.items():
-        crowded += need if core in spoilt else need * load[core]
-    return 1.0 - crowded / ask.cores_millicores
+    for core, need in cores.items():
+        crowded += need * load[core]
+    quiet = 1.0 - crowded / ask.cores_millicores / (1.0 if ask.cpu_sensitive else TOLERANCE)
+    return quiet if disturbed.keys().isdisjoint(cores) else quiet / TOLERANCE
 
 
 def gpu(free: FreeNode, ask: Ask, fit: Fit) -> float:
@@ -111,14 +114,6 @@ SCORES: dict[str, Score] = {
     "power": Score(power),
 }
 """All but `spread`, which differs between services of one ask and over the labels of nodes."""
-
-
-def weights_for(ask: Ask, configured: Mapping[str, float]) -> dict[str, float]:
-    """The weight of each term for this ask."""
-    weights = {**WEIGHTS, **configured}
-    if ask.cpu_sensitive:
-        weights["contention"] *= SENSITIVE_FACTOR
-    return weights
 
 
 def _share(left: int, whole: int) -> float:

@@ -40,18 +40,29 @@ class Explaining(Grounds):
         service = known.service
         verdicts = explain(snapshot, service, self._profile, self._algorithm.hooks())
         weights = weights_for(ask_of(service, snapshot.shunned_by), self._profile.weights)
+        times = self._waiting_times(service.name)
         terms = {term for verdict in verdicts for term in verdict.terms}
         terms |= {term for at in placed for term in at.terms}
         return views.Why(
             service=service.name,
             replicas=service.replicas,
             waiting=self._waiting().get(service.name, ""),
+            waiting_for_s=times and round(times[0], 3),
+            tried_again_in_s=times and round(times[1], 3),
             instances=self._views_of(placed),
             verdicts=verdicts,
             instance=instance,
             strategy=service.strategy or self._profile.strategy,
             weights={term: weight for term, weight in weights.items() if term in terms},
         )
+
+    def _waiting_times(self, service: str) -> tuple[float, float] | None:
+        """For how long it has waited, and in how long it is tried again; None: not known here."""
+        if not self._log.leads or service not in self._soft.waiting_times:
+            return None
+        since_s, retry_at_s = self._soft.waiting_times[service]
+        now_s = self._clock.now_s()
+        return now_s - since_s, max(0.0, retry_at_s - now_s)
 
     def _without(self, placed: Iterable[Placement]) -> Snapshot:
         """What is free if these were not there: as if they were to be placed anew."""

@@ -1,5 +1,6 @@
 """The verbs that look ahead: where would it go, what would change, and then do it."""
 
+import asyncio
 from hashlib import blake2b
 from random import Random
 from uuid import uuid4
@@ -8,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roheletd.allocation.rebalance import Better, rebalance
+from roheletd.allocation.rebalance import Better, Rebalancing
 from roheletd.allocation.what_if import Forecast, what_if
 from roheletd.api import views
 from roheletd.api.grounds import Grounds
@@ -79,22 +80,28 @@ class Planning(Grounds):
 
     async def rebalance(self, request: views.Rebalancing, command_id: str) -> views.Rebalanced:
         """Move instances to where they sit clearly better; all of the moves or none."""
-        found = rebalance(
-            self._state,
-            self._view(),
-            self._profile,
-            Random(_SEED),
-            moves=request.moves,
-            hooks=self._algorithm.hooks(),
-        )
+        # Whatever changes from here on may be what a move rests on.
+        basis = self._state.applied_index
+        found = await self._better_places(request.moves)
         if found and not request.dry_run:
             placements = tuple(better.placement for better in found)
-            # Whatever has changed since the look at it may be what a move rests on.
-            basis = self._state.applied_index
             await self._commit(Place(placements=placements, basis=basis), command_id)
         return views.Rebalanced(
             moves=tuple(_better_place(better) for better in found), dry_run=request.dry_run
         )
+
+    async def _better_places(self, moves: int) -> tuple[Better, ...]:
+        this = Rebalancing(
+            self._state,
+            self._view(),
+            self._profile,
+            Random(_SEED),
+            moves=moves,
+            hooks=self._algorithm.hooks(),
+        )
+        for _ in this.pieces():
+            await asyncio.sleep(0)
+        return this.chosen
 
     def _wanted(self, request: views.PlanAsked) -> _Wanted:
         wanted = _services_of(request)

@@ -197,9 +197,9 @@ def _add_why(commands: Commands, name: str) -> None:
     parser = add_command(
         commands,
         name,
-        text="Explain where a service runs and why there, or why it waits: each node's score and "
-        "what it is made of, or what it refuses. Of one instance (web.2), what each node would say "
-        "if it were placed anew.",
+        text="Explain where a service runs and why there, or why it waits. It shows each node's "
+        "score and what that is made of, or what the node refuses. Of one instance (web.2), what "
+        "each node would say if it were placed anew.",
         examples=("roheletd why detector", "roheletd why detector.2"),
     )
     parser.add_argument("service", metavar="SERVICE", help="a service, or one of its instances")

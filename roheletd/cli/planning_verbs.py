@@ -15,8 +15,8 @@ def add_what_if(commands: Commands, name: str) -> None:
     parser = add_command(
         commands,
         name,
-        text="Show where the services of a file would go, what each node would refuse, and which "
-        "others would have to move. Nothing is changed.",
+        text="Show where the services of a file would go. It says what each node would refuse, and "
+        "which others would have to move. Nothing is changed.",
         examples=("roheletd what-if --conf detector.yaml", "roheletd what-if --conf - < new.json"),
     )
     _file_option(parser, _FILE)
@@ -27,8 +27,8 @@ def add_plan(commands: Commands, name: str) -> None:
     parser = add_command(
         commands,
         name,
-        text="Show what `roheletd apply` would do with a file: what would be added, changed and "
-        "removed, and where it would go. Nothing is changed. It ends with 0, whether there is "
+        text="Show what `roheletd apply` would do with a file. That is what would be added, "
+        "changed and removed, and where it would go. It ends with 0, whether there is "
         "something to do or not; `changes` in its JSON says how much.",
         examples=(
             "roheletd plan -f shop.yaml",
@@ -78,9 +78,9 @@ def add_rebalance(commands: Commands, name: str) -> None:
     parser = add_command(
         commands,
         name,
-        text="Move instances to nodes where they would sit clearly better, the largest gain "
-        "first. A moved instance is stopped and started anew; of several replicas never more than "
-        "half are moved at once.",
+        text="Move instances to clearly better places. The largest gain goes first. A moved "
+        "instance is stopped and started anew; of several replicas never more than half are moved "
+        "at once.",
         examples=("roheletd rebalance --dry-run", "roheletd rebalance --moves 3"),
     )
     parser.add_argument(

@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -12,6 +14,7 @@ from msgspec import Struct
 from roheletd.allocation.requirement import Need, TooFew, Use, need, proposed, remarks
 from roheletd.cli import profile_page
 from roheletd.cli.client import Client, Unreachable, quoted
+from roheletd.cli.pages import duration
 from roheletd.cli.terminal import (
     Progress,
     client_of,
@@ -102,12 +105,12 @@ def _watch(watch: Watch, client: Client, name: str, watch_s: float) -> float:
     path = f"/api/v1/use/{quoted(name)}"
     begun_s = time.monotonic()
     left_s = float(watch_s)
-    with Progress(f"watching {name} for {watch_s:g} s") as progress:
+    doing = f"watching {name} for {duration(watch_s)}"
+    with _told(doing) as say:
         try:
             while left_s > 0:
                 watch.see(client.get(path).text)
-                seen = f"{len(watch.samples)} samples of {watch.instances} running"
-                progress.say(f"watching {name} for {watch_s:g} s, {seen}")
+                say(f"{doing}: {len(watch.samples)} samples of {watch.instances} running")
                 left_s = watch_s - (time.monotonic() - begun_s)
                 time.sleep(max(0.0, min(_ASK_S, left_s)))
         except KeyboardInterrupt:
@@ -118,6 +121,17 @@ def _watch(watch: Watch, client: Client, name: str, watch_s: float) -> float:
                 raise
             note(f"watched until {error}")
     return time.monotonic() - begun_s
+
+
+@contextmanager
+def _told(doing: str) -> Iterator[Callable[[str], None]]:
+    """How far it is, on a terminal; a log gets one line, and not one for each second of an hour."""
+    if not sys.stderr.isatty():
+        note(doing)
+        yield lambda _text: None
+        return
+    with Progress(doing) as progress:
+        yield progress.say
 
 
 def _too_few(found: TooFew, watched_s: float) -> str:

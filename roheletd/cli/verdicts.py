@@ -23,7 +23,7 @@ _MEANINGS = {
     "image": "1 where the image is there already",
     "spread": "how few other instances of the service are near",
     "temperature": "how cool the node is; 0 while it is throttled",
-    "power": "1 on mains, less the emptier a battery is",
+    "power": "1 on mains; on battery half its charge",
     "user": "what the algorithm in userModule says",
 }
 _FULLER = {"cpu": "CPU that is in use then", "memory": "memory that is in use then"}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roheletd.cluster.gpu_share import UNKNOWN, gpu_share
 from roheletd.cluster.reconcile import (
     Action,
     Container,
@@ -40,7 +41,7 @@ class _Use(Struct, frozen=True):
     cpu_millicores: int | None = None
     memory_mib: int | None = None
     cores_millicores: tuple[int, ...] | None = None
-    gpu: GpuProcess = GpuProcess(None, None)
+    gpu: GpuProcess = UNKNOWN
 
 
 class _Threads(Struct, frozen=True):
@@ -243,12 +244,9 @@ class Instances:
         gpus: Sequence[Mapping[int, GpuProcess]],
     ) -> GpuProcess:
         if name not in self._with_gpus or not any(gpus):
-            return GpuProcess(None, None)
-        ids = threads(container_id).keys()
-        own = [[found[pid] for pid in ids & found.keys()] for found in gpus]
-        return GpuProcess(
-            max(filter(None, (_total(it.used_percent for it in each) for each in own)), default=0.0)
-        )
+            return UNKNOWN
+        # The number of a process is that of its first thread.
+        return gpu_share(threads(container_id).keys(), gpus)
 
     def _millicores(self, name: str, now: Usage, now_s: float) -> int | None:
         """Use since the last measurement; unknown at the first one and after a restart."""

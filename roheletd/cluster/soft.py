@@ -55,6 +55,8 @@ class SoftState:
         """Per node: use per core, smoothed over some seconds, so that one spike decides nothing."""
         self.waiting: dict[str, str] = {}
         """Service to the reason why some of its replicas have no place; the leader's view."""
+        self.waiting_times: dict[str, tuple[float, float]] = {}
+        """The same services: since when, and until when they rest, on the monotonic clock."""
         self.refused_ports: dict[str, dict[int, float]] = {}
         """Per node: host ports that something else was found to hold, and until when to avoid them.
 

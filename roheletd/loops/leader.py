@@ -86,7 +86,7 @@ class Leader:
             self._wake.clear()
             if not self._log.leads:
                 self._waiting = Waiting()  # the leader's to know
-                self._soft.waiting = {}
+                self._waiting.tell(self._soft)
                 continue
             try:
                 await self._pass()
@@ -145,7 +145,7 @@ class Leader:
         finally:
             # Also where the disk is broken: why a service waits is known without it.
             self._tidings.queue(self._waiting, this, self._state.services.keys(), now_s)
-            self._soft.waiting = self._waiting.reasons
+            self._waiting.tell(self._soft)
             self._algorithm.tell(self._soft, self._events)
 
     async def _propose(self, this: Round) -> None:

@@ -20,7 +20,9 @@ from roheletd.cluster.commands import Place
 from roheletd.cluster.state import service_of
 from roheletd.model import Placement
 from tests.allocation import reference
-from tests.allocation.reference import Decision, World
+from tests.allocation.reference import Decision
+from tests.allocation.reference_judge import refusals, terms
+from tests.allocation.reference_world import World
 from tests.allocation.worlds import Cluster
 
 STEPS = 12
@@ -251,7 +253,7 @@ def nothing_more_fits(cluster: Cluster, found: Schedule) -> None:
             continue
         assert name in found.unplaceable, f"{name} has too few and is not said to wait"
         for node in state.nodes:
-            why = reference.refusals(world_of(cluster, placed), node, service)
+            why = refusals(world_of(cluster, placed), node, service)
             assert why, f"{name} waits, and {node} has room"
 
 
@@ -263,10 +265,10 @@ def why_tells_the_same(cluster: Cluster) -> None:
     for name, known in state.services.items():
         for verdict in explain(free, known.service, profile):
             node = verdict.node
-            why = reference.refusals(world, node, known.service)
+            why = refusals(world, node, known.service)
             assert set(verdict.refusals) == why, f"{name} on {node}: {verdict}, expected {why}"
             if not why:
-                same_numbers(verdict, reference.terms(world, node, known.service), name)
+                same_numbers(verdict, terms(world, node, known.service), name)
 
 
 def books_are_sums(cluster: Cluster) -> None:

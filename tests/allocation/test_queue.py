@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from roheletd.allocation.queue import BACKOFF_S_MAX, Waiting, in_turn
+from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.cluster.state import Definition
 from tests.builders import a_service
 
@@ -169,3 +170,15 @@ def test_services_that_are_gone_do_not_wait() -> None:
     waiting.refused("web", "full", 0.0)
     waiting.keep({"other"})
     assert waiting.reasons == {}
+
+
+def test_it_is_told_since_when_each_waits_however_often_it_is_tried_or_woken() -> None:
+    waiting, soft = Waiting(), SoftState(broker=BrokerLink(mode=""), engine=EngineLink(kind="none"))
+    waiting.refused("web", "full", 3.0)
+    waiting.wake()
+    waiting.refused("web", "still full", 10.0)
+    waiting.tell(soft)
+    assert (soft.waiting, soft.waiting_times) == ({"web": "still full"}, {"web": (3.0, 11.0)})
+    waiting.placed("web")
+    waiting.tell(soft)
+    assert (soft.waiting, soft.waiting_times) == ({}, {})

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from msgspec.structs import replace
 
-from roheletd.allocation.algorithm import Algorithm
+from roheletd.allocation.algorithm import Algorithm, HookFailed
 from roheletd.allocation.rebalance import GAIN_MIN, Better, rebalance
 from roheletd.allocation.schedule import schedule
 from roheletd.allocation.snapshot import Condition, ForeignLoad, Profile
@@ -169,6 +169,20 @@ def test_where_the_users_algorithm_chooses_scores_move_nothing() -> None:
         cluster.state, view_of(cluster), PROFILE, Random(5), moves=9, hooks=algorithm.hooks()
     )
     assert found == ()
+
+
+def test_a_hook_that_fails_is_left_out_and_the_rest_is_weighed_anew() -> None:
+    cluster = lopsided(a_service("web", cores=(1000,) * 3), a_service("cam", cores=(900,)))
+
+    def broken(_values: tuple[object, ...], _limit_s: float) -> tuple[object, float]:
+        raise HookFailed("mine:Mine.filter", "broken")
+
+    algorithm = Algorithm("mine:Mine", lambda: {"filter": broken})
+    algorithm.reload()
+    view = view_of(cluster)
+    found = rebalance(cluster.state, view, PROFILE, Random(5), moves=9, hooks=algorithm.hooks())
+    assert found == moves_of(cluster, moves=9) != ()
+    assert "broken" in str(algorithm.troubles())
 
 
 def test_if_anything_changed_since_the_look_nothing_is_moved() -> None:

@@ -19,14 +19,16 @@ from roheletd.cluster.commands import (
     RemoveNode,
     RemoveService,
 )
-from roheletd.model import Capacity, Gpu, Neighbour, Node, Port, Service, contradiction
+from roheletd.model import Capacity, EngineKind, Gpu, Neighbour, Node, Port, Service, contradiction
 from tests.builders import Driver, a_member
 
 T = TypeVar("T")
-NODE_NAMES = tuple("abcdefgh")
+NODE_NAMES = tuple("abcdefghijklmnopqrst")
+FEW_NODES = 8
 SERVICE_NAMES = ("web", "db", "cam", "kpi", "api", "bts", "od", "log")
 ZONES = ("hall", "yard")
 IMAGES = ("web:1", "cam:1")
+ENGINES: tuple[EngineKind, ...] = (*("docker",) * 14, "process", "none")
 PORT_MIN, PORT_MAX = 20_000, 20_004
 
 
@@ -42,7 +44,7 @@ class Cluster:
         self.told: list[str] = []
         self.profile = replace(a_profile(rng), preemption=preemption)
         self.told.append(f"profile {shown(self.profile)}")
-        for name in NODE_NAMES[: rng.randint(1, len(NODE_NAMES))]:
+        for name in NODE_NAMES[: rng.randint(1, rng.choice([*[FEW_NODES] * 5, len(NODE_NAMES)]))]:
             self.set_node(a_node(rng, name))
             self.set_condition(name, a_condition(rng))
 
@@ -86,10 +88,11 @@ def a_profile(rng: Random) -> Profile:
     weights = {"cpu": 0.0, "spread": 0.0, "contention": 0.25, "power": 2.0}
     nothing = dict.fromkeys((*weights, "memory", "balance", "gpu", "image", "temperature"), 0.0)
     return Profile(
-        strategy=rng.choice(["worst_fit", "best_fit", "first_fit"]),  # type: ignore[arg-type]
+        strategy=rng.choice(["worst_fit", "best_fit", "first_fit"]),
         weights=rng.choice([{}, {}, {}, weights, nothing]),
         queue_priority=rng.randint(0, 3),
         queue_balance=rng.choice([0, 1, 3]),
+        foreign_cpu_max=rng.choice([0.9, 0.9, 0.0, 1.0]),
         port_min=PORT_MIN,
         port_max=PORT_MAX,
     )
@@ -103,7 +106,7 @@ def a_node(rng: Random, name: str) -> Node:
     labels = {"zone": rng.choice(ZONES), "disk": rng.choice(["ssd", "3"])}
     return Node(
         name=name,
-        engine=rng.choice([*["docker"] * 14, "process", "none"]),  # type: ignore[arg-type]
+        engine=rng.choice(ENGINES),
         arch=rng.choice(["", "arm64", "aarch64", "x86_64"]),
         frequency_ghz=rng.choice([1.5, 2.0]),
         capacity=Capacity(
@@ -141,7 +144,7 @@ def some_gpus(rng: Random) -> tuple[Gpu, ...]:
 
 def a_condition(rng: Random) -> Condition:
     return Condition(
-        liveness=maybe(rng, 12, lambda: rng.choice(["suspect", "never seen"]), "alive"),  # type: ignore[arg-type]
+        liveness=maybe(rng, 12, lambda: rng.choice(["suspect", "never seen"]), "alive"),
         cordoned=rng.randint(1, 15) == 1,
         foreign=maybe(rng, 2, lambda: some_load(rng), ForeignLoad()),
         busy=maybe(rng, 2, lambda: {rng.randint(0, 3): rng.choice([0.1, 0.5, 1.2])}, {}),
@@ -149,7 +152,7 @@ def a_condition(rng: Random) -> Condition:
         refused_images=maybe(rng, 8, lambda: {rng.choice(IMAGES): "no such image"}, {}),
         celsius=rng.choice([None, None, 50.0, 70.0, 90.0]),
         throttled=rng.randint(1, 8) == 1,
-        power=rng.choice(["unknown", "mains", "battery"]),  # type: ignore[arg-type]
+        power=rng.choice(["unknown", "mains", "battery"]),
         charge=rng.choice([1.0, 0.25]),
     )
 
@@ -170,7 +173,7 @@ def a_service(rng: Random, name: str) -> Service:
         **rng.choice(NEEDS),
         "name": name,
         "image": rng.choice([*["web:1"] * 10, "cam:1", "cam:1", ""]),
-        "command": maybe(rng, 4, lambda: ("run",), ()),
+        "command": ("run",) * (rng.randint(1, 4) == 1),
         "application": rng.choice(["one", "two"]),
         "replicas": rng.randint(0, 4),
         "sensitivity": rng.randint(0, 3),

@@ -243,6 +243,16 @@ class TestWhy:
             await self.why(roomy, "zzz")
         assert str(caught.value) == "there is no service zzz"
 
+    async def test_the_leader_knows_for_how_long_it_waits_and_when_it_is_tried_again(
+        self, world: World
+    ) -> None:
+        world.soft.waiting_times["web"] = (world.clock.now_s() - 12.5, world.clock.now_s() + 4.0)
+        found = await self.why(world, "web")
+        assert (found.waiting_for_s, found.tried_again_in_s) == (12.5, 4.0)
+        world.log.leads = False
+        found = await self.why(world, "web")
+        assert (found.waiting_for_s, found.tried_again_in_s) == (None, None)
+
     async def test_the_weights_are_those_that_count_for_the_service(self, roomy: World) -> None:
         await apply(roomy, CAM, replace(CAM, name="keen", sensitivity=1))
         plain, keen = await self.why(roomy, "cam"), await self.why(roomy, "keen")

@@ -293,13 +293,14 @@ NODE_FIELDS = sorted(msgspec.structs.fields(Node), key=lambda field: field.name)
 def bodies_of_fields(draw: st.DrawFn) -> tuple[str, object]:
     """Known fields with any values; or, at times, any value in place of the whole list."""
     path = draw(st.sampled_from(sorted(VALID)))
-    (key,) = VALID[path]
+    key = draw(st.sampled_from(sorted(VALID[path])))
     fields = {"services": SERVICE_FIELDS, "nodes": NODE_FIELDS}.get(key)
     if fields is None or draw(st.integers(0, 9)) == 0:
-        return path, {key: draw(values)}
+        return path, {**VALID[path], key: draw(values)}
     chosen = draw(st.lists(st.sampled_from(fields), max_size=3))
     base = VALID[path][key][0]
-    return path, {key: [{**base, **{field.name: draw(values) for field in chosen}}]}
+    given = {field.name: draw(values) for field in chosen}
+    return path, {**VALID[path], key: [{**base, **given}]}
 
 
 @settings(quick, max_examples=200)

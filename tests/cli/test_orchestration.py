@@ -140,6 +140,7 @@ def test_remove_all_node_removes_what_can_be_and_names_what_cannot(
     conf.write_text("application: test\ncommand: REMOVE ALL NODE\n")
     daemon.answers["GET /api/v1/nodes"] = samples.NODES
     daemon.answers["DELETE /api/v1/nodes/xavier"] = views.Changes(changed={"xavier": "removed"})
+    daemon.answers["DELETE /api/v1/nodes/nano"] = views.Changes(changed={"nano": "removed"})
     daemon.answers["DELETE /api/v1/nodes/pi1"] = (
         409,
         views.Problem(error="refused", reason="node pi1 is alive"),
@@ -147,7 +148,7 @@ def test_remove_all_node_removes_what_can_be_and_names_what_cannot(
     done = roheletd("orchestration", "remove-node", "--conf", str(conf), "-o", "json")
     assert done.returncode == 1
     assert json.loads(done.stdout) == {
-        "changed": {"xavier": "removed"},
+        "changed": {"xavier": "removed", "nano": "removed"},
         "notes": ["pi1 was not removed, refused: node pi1 is alive"],
     }
 

@@ -22,7 +22,10 @@ READS = {
     "why web": "/api/v1/why/web",
     "events": "/api/v1/events",
 }
-CHANGING = {"uptime_s", "used_cpu_millicores", "used_memory_mib"}
+CHANGING = {"uptime_s", "used_cpu_millicores", "used_memory_mib"} | {
+    "waiting_for_s",
+    "tried_again_in_s",
+}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +74,8 @@ def test_every_page_can_show_what_the_daemon_says(
 def test_why_names_the_refusal_in_words(node: RealDaemon, web: Path) -> None:
     said = node.cli("why", "web").stdout
     assert "needs 900000000 MiB of memory" in said
-    assert "1 waits for a place" in said
+    assert "1 waits for a place (for " in said
+    assert "tried again" in said
 
 
 SHOP = """\

@@ -4,6 +4,8 @@ from msgspec.structs import replace
 
 from roheletd.cluster.instances import Happening, Instances
 from roheletd.cluster.reconcile import Action, Remove, Run, Start, Usage
+from roheletd.model import Gpu
+from roheletd.telemetry import GpuProcess
 from tests.cluster.test_reconcile import copy, spec
 
 
@@ -179,3 +181,28 @@ def test_the_threads_of_what_idles_are_left_alone() -> None:
     said, looks = spreads((0, 1), (0.5, 0.05), *[(0.0, 0.0)] * 50, (0.5, 0.05))
     assert said[2:] == [(0,)] * 50 + [(500, 50)]
     assert looks == 2
+
+
+def test_the_share_of_a_gpu_is_that_of_the_threads_of_who_was_given_one() -> None:
+    world = World()
+    gpus = ({7: GpuProcess(40.0, 300), 9: GpuProcess(20.0, 100)},)
+    desired = {
+        "web.1": replace(spec("web.1"), cores=(0,), gpus=(Gpu(id="GPU-0"),)),
+        "web.2": replace(spec("web.2"), cores=(1,)),
+    }
+    for _ in range(2):
+        containers = world.containers.values()
+        for action in world.instances.next_plan(desired, containers, 100.0)[0].actions:
+            world.do(action)
+    usage = {f"id-{name}": Usage(cpu_s=0.0, memory_mib=1) for name in desired}
+    asked: list[str] = []
+
+    def threads(container_id: str) -> dict[int, float]:
+        asked.append(container_id)
+        return {7: 0.0, 8: 0.0}
+
+    world.instances.measure(usage, 1.0, threads=threads, gpus=gpus)
+    first, second = world.instances.now(desired)
+    assert (first.gpu_percent, first.gpu_memory_mib) == (40.0, 300)
+    assert (second.gpu_percent, second.gpu_memory_mib) == (None, None)
+    assert asked == ["id-web.1"]

@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from roheletd.telemetry import GpuProcess
 from tests.collectors.conftest import Opener
 from tests.collectors.machines import unpack
 
@@ -28,6 +29,10 @@ class NVMLError_FunctionNotFound(NVMLError):
     pass
 
 
+class NVMLError_NotFound(NVMLError):
+    pass
+
+
 class NVMLError_GpuIsLost(NVMLError):
     pass
 
@@ -39,6 +44,7 @@ class FakeNvml(ModuleType):
     NVMLError = NVMLError
     NVMLError_NotSupported = NVMLError_NotSupported
     NVMLError_FunctionNotFound = NVMLError_FunctionNotFound
+    NVMLError_NotFound = NVMLError_NotFound
 
     def __init__(self) -> None:
         super().__init__("pynvml")
@@ -64,6 +70,14 @@ class FakeNvml(ModuleType):
             "nvmlDeviceGetTemperature": 61,
             "nvmlDeviceGetTemperatureV": 62,
             "nvmlDeviceGetPowerUsage": 27_340,
+            "nvmlDeviceGetComputeRunningProcesses": [
+                SimpleNamespace(pid=10, usedGpuMemory=400 << 20),
+                SimpleNamespace(pid=11, usedGpuMemory=None),
+            ],
+            "nvmlDeviceGetProcessUtilization": [
+                SimpleNamespace(pid=10, timeStamp=5, smUtil=31),
+                SimpleNamespace(pid=77, timeStamp=4, smUtil=99),
+            ],
         }
         return self.answer(name, values[name])
 
@@ -117,6 +131,33 @@ def test_every_figure_of_every_card(driver: Path, nvml: FakeNvml, collectors_of:
         27.3,
     )
     assert (use.memory_used_mib, use.memory_total_mib) == (3072, 16384)
+
+
+def test_each_process_is_told_apart(driver: Path, nvml: FakeNvml, collectors_of: Opener) -> None:
+    processes = collectors_of(driver).sample(0.0).gpus[0].processes
+    assert processes == {10: GpuProcess(31.0, 400), 11: GpuProcess(0.0, None)}
+
+
+@pytest.mark.parametrize(
+    ("query", "error", "expected"),
+    [
+        ("nvmlDeviceGetProcessUtilization", NVMLError_NotFound, GpuProcess(0.0, 400)),
+        ("nvmlDeviceGetProcessUtilization", NVMLError_NotSupported, GpuProcess(None, 400)),
+        ("nvmlDeviceGetProcessUtilization", NVMLError, None),
+        ("nvmlDeviceGetComputeRunningProcesses", NVMLError, None),
+    ],
+)
+def test_a_driver_that_does_not_tell_processes_apart_is_not_sick(
+    query: str,
+    error: type[NVMLError],
+    expected: GpuProcess | None,
+    request: pytest.FixtureRequest,
+) -> None:
+    request.getfixturevalue("nvml").failures[query] = error("not for you")
+    collectors = request.getfixturevalue("collectors_of")(request.getfixturevalue("driver"))
+    sample = collectors.sample(0.0)
+    assert sample.sick == {}
+    assert sample.gpus[0].processes.get(10) == expected
 
 
 def test_capacity_lists_the_cards_with_their_own_memory(
