@@ -4,7 +4,7 @@
 story than the one that happened.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2b
 from random import Random
@@ -51,12 +51,18 @@ class Unplaceable(Struct, frozen=True, kw_only=True):
 
 
 class Allocator:
-    """Gives out what is free in one set of books. `rng` settles which of equal nodes is first."""
+    """Gives out what is free in one set of books. `seed` settles which of equal nodes is first.
 
-    def __init__(self, books: Books, rng: Random, hooks: Hooks | None = None) -> None:
+    `tight`: the tightest cores that have room, and not the freest.
+    """
+
+    def __init__(
+        self, books: Books, seed: int, hooks: Hooks | None = None, *, tight: bool = False
+    ) -> None:
         self.books = books
         self._hooks = hooks
-        self._ties = ties(books.nodes, rng)
+        self._tight = tight
+        self._ties = {name: _tie(f"{seed}/{name}".encode()) for name in books.nodes}
         self._rankings: dict[tuple[Ask, StrategyName, str], Ranking] = {}
         self._refused: dict[Ranking, tuple[int, tuple[Verdict, ...]]] = {}
 
@@ -76,7 +82,7 @@ class Allocator:
 
     def ranking(self, service: Service) -> Ranking:
         """The ranking that this service shares with all of the same needs."""
-        ask = ask_of(service, self.books.shunned_by)
+        ask = ask_of(service, self.books.shunned_by, tight=self._tight)
         strategy = service.strategy or self.books.profile.strategy
         own = service.name if self._looks_at_nodes else ""
         ranking = self._rankings.get((ask, strategy, own))
@@ -201,15 +207,11 @@ def allocate(
     snapshot: Snapshot, service: Service, profile: Profile, rng: Random
 ) -> Placement | Unplaceable:
     """One placement, without instance name and revision, which are the caller's to give."""
-    placements, refused = Allocator(Books(snapshot, profile), rng).fill(service, [""], 0)
+    allocator = Allocator(Books(snapshot, profile), rng.getrandbits(64))
+    placements, refused = allocator.fill(service, [""], 0)
     return refused or placements[0]
 
 
-def ties(nodes: Mapping[str, object], rng: Random) -> dict[str, int]:
-    """An order of nodes for where they are equal: drawn once, and the same for the same seed."""
-    seed = rng.getrandbits(64)
-    return {name: _tie(f"{seed}/{name}".encode()) for name in nodes}
-
-
 def _tie(seeded_name: bytes) -> int:
+    """A place in an order of nodes that is drawn once, and the same for the same seed."""
     return int.from_bytes(blake2b(seeded_name, digest_size=8).digest(), "big")

@@ -25,7 +25,8 @@ class Ask(Struct, frozen=True, kw_only=True):
 
     `demand` is millicores per core, largest first, and `cores_millicores` their sum. `apart` are
     the services that must not be near, by our own wish or by theirs. `itself` is the service's name
-    where it has affinity to itself.
+    where it has affinity to itself. `tight` asks for the tightest cores that have room, and not for
+    the freest.
     """
 
     image: str
@@ -46,9 +47,12 @@ class Ask(Struct, frozen=True, kw_only=True):
     apart: tuple[Neighbour, ...]
     itself: str
     spread_over: str | None
+    tight: bool
 
 
-def ask_of(service: Service, shunned_by: Mapping[str, tuple[Neighbour, ...]]) -> Ask:
+def ask_of(
+    service: Service, shunned_by: Mapping[str, tuple[Neighbour, ...]], *, tight: bool = False
+) -> Ask:
     """`shunned_by`: by service, those that want to be apart from it (see `Snapshot`)."""
     return Ask(
         image=short_name(service.image) if service.image else "",
@@ -69,6 +73,7 @@ def ask_of(service: Service, shunned_by: Mapping[str, tuple[Neighbour, ...]]) ->
         apart=tuple(dict.fromkeys((*service.anti_affinity, *shunned_by.get(service.name, ())))),
         itself=service.name if any(it.service == service.name for it in service.affinity) else "",
         spread_over=service.spread_over,
+        tight=tight,
     )
 
 

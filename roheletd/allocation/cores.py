@@ -36,15 +36,17 @@ def assign_cores(free: FreeNode, ask: Ask) -> dict[int, int] | None:
     """Core id to millicores, each need on a core of its own; None where they do not fit.
 
     The largest need chooses first among the cores with room for it: one that keeps sensitive
-    instances undisturbed, then the freest, then the lowest id. If any assignment exists, one is
-    found: what has room for the largest need has room for every other, so that whichever of those
-    cores is taken, the rest is left no worse off.
+    instances undisturbed, then the freest (or the tightest, where the ask says so), then by id. If
+    any assignment exists, one is found: what has room for the largest need has room for every
+    other, so that whichever of those cores is taken, the rest is left no worse off.
     """
     left, order = free.cores, free.freest
     if len(ask.demand) > len(order):
         return None
+    if ask.tight:
+        order = order[::-1]
     if free.sensitive or (ask.cpu_sensitive and free.holders):
-        order = _undisturbed_first(free, ask)
+        order = _undisturbed_first(order, free, ask)
     chosen: dict[int, int] = {}
     for need in ask.demand:
         for core in order:
@@ -56,12 +58,12 @@ def assign_cores(free: FreeNode, ask: Ask) -> dict[int, int] | None:
     return chosen
 
 
-def _undisturbed_first(free: FreeNode, ask: Ask) -> tuple[int, ...]:
-    """The sort is stable: within each kind, the freest stay first."""
+def _undisturbed_first(order: tuple[int, ...], free: FreeNode, ask: Ask) -> tuple[int, ...]:
+    """The sort is stable: within each kind, the order stays."""
     held, spoilt = free.holders, free.sensitive
     if not ask.cpu_sensitive:
-        return tuple(sorted(free.freest, key=spoilt.__contains__))
-    return tuple(sorted(free.freest, key=lambda core: (core in held) + (core in spoilt)))
+        return tuple(sorted(order, key=spoilt.__contains__))
+    return tuple(sorted(order, key=lambda core: (core in held) + (core in spoilt)))
 
 
 def assign_gpus(devices: Iterable[FreeGpu], ask: Ask) -> dict[str, int] | None:

@@ -12,7 +12,7 @@ from roheletd.allocation.ask import Ask
 from roheletd.allocation.books import Books
 from roheletd.allocation.cores import fit
 from roheletd.allocation.filters import FILTERS, neighbours_refuse
-from roheletd.allocation.scores import FILL, SCORES, WEIGHTS, spread
+from roheletd.allocation.scores import FILL, SCORES, spread, weights_for
 from roheletd.allocation.snapshot import FreeNode
 from roheletd.model import StrategyName
 
@@ -61,9 +61,11 @@ class Judge:
             it.refuses for name, it in concerned.items() if it.moves and name not in _ASKED_APART
         ]
         terms = {name: it.of for name, it in SCORES.items() if it.concerns(ask)}
-        more = () if scores_more is None else ("user",)
-        weights = {**WEIGHTS, **books.profile.weights}
-        self._weights = {name: weights[name] for name in (*terms, "spread", *more)}
+        # Who packs does not spread, but for services that say over what.
+        spreads = not fuller or ask.spread_over is not None
+        more = [*(["spread"] if spreads else []), *(["user"] if scores_more is not None else [])]
+        weights = weights_for(books.profile.weights)
+        self._weights = {name: weights[name] for name in (*terms, *more)}
         self._terms = [
             (name, of, fuller and name in FILL, weights[name]) for name, of in terms.items()
         ]
@@ -135,7 +137,7 @@ class Judge:
 
     def bonus(self, instances: int) -> int:
         """What `spread` adds beside so many instances of the service, in weighted millionths."""
-        return round(self._weights["spread"] * spread(instances) * MILLIONTHS)
+        return round(self._weights.get("spread", 0.0) * spread(instances) * MILLIONTHS)
 
     def terms(self, free: FreeNode, service: str) -> dict[str, float]:
         """Each term as it counts: best fit takes `cpu` and `memory` the other way round."""
@@ -145,7 +147,8 @@ class Judge:
             name: 1.0 - of(free, self.ask, given) if is_inverse else of(free, self.ask, given)
             for name, of, is_inverse, _ in self._terms
         }
-        found["spread"] = spread(self.beside(free, service))
+        if "spread" in self._weights:
+            found["spread"] = spread(self.beside(free, service))
         if self._scores_more is not None:
             found["user"] = self._scores_more(free)
         return found

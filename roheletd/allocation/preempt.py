@@ -5,7 +5,7 @@ scheduler: take everything of lower priority off a node, and put back whatever s
 the newcomer, the most valuable first. What is left over is needed to the last one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -26,7 +26,7 @@ def preemption(
     books: Books,
     judge: Judge,
     lower: Mapping[str, Iterable[Placement]],
-    priorities: Mapping[str, int],
+    priority: Callable[[str], int],
 ) -> Preemption | None:
     """The one that costs least: the lowest priorities, then the fewest instances.
 
@@ -37,9 +37,9 @@ def preemption(
         free = books.nodes[node]
         if judge.refuses_for_good(free) or judge.refuses_group_of(free):
             continue
-        victims = _victims(free, judge, placements, priorities)
+        victims = _victims(free, judge, placements, priority)
         if victims:
-            of_each = sorted((priorities[at.service] for at in victims), reverse=True)
+            of_each = sorted((priority(at.service) for at in victims), reverse=True)
             found.append(((of_each, node), victims))
     if not found:
         return None
@@ -48,12 +48,10 @@ def preemption(
 
 
 def _victims(
-    free: FreeNode, judge: Judge, placements: Iterable[Placement], priorities: Mapping[str, int]
+    free: FreeNode, judge: Judge, placements: Iterable[Placement], priority: Callable[[str], int]
 ) -> tuple[Placement, ...]:
     """Those of `placements` that have to go, none without need; empty: not even all would do."""
-    dearest = sorted(
-        placements, key=lambda at: (-priorities[at.service], at.placed_at, at.instance)
-    )
+    dearest = sorted(placements, key=lambda at: (-priority(at.service), at.placed_at, at.instance))
     for at in dearest:
         free = without_placement(free, at)
     if judge.local(free) is None:

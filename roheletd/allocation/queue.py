@@ -6,7 +6,7 @@ while: what nobody can place costs the leader less and less.
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from msgspec import Struct
@@ -22,20 +22,27 @@ BACKOFF_S_MAX = 60.0
 
 
 def in_turn(
-    services: Iterable[Definition], *, queue_priority: int, queue_balance: int
+    services: Iterable[Definition],
+    *,
+    queue_priority: int,
+    queue_balance: int,
+    order: Sequence[str] = (),
 ) -> Iterator[Definition]:
     """Higher `priority` first; within one, sensitive services as `queue_priority` says.
 
-    After `queue_balance` prioritised ones in a row, one other service has its turn.
+    After `queue_balance` prioritised ones in a row, one other service has its turn. What came with
+    one command has its turns in this `order`, else the largest first.
     """
-    waiting = sorted(services, key=_arrival)
+    places = {name: place for place, name in enumerate(order)}
+    waiting = sorted(services, key=lambda known: _arrival(known, places))
     for _, same in groupby(waiting, key=lambda known: known.service.priority):
         yield from _balanced(list(same), queue_priority, queue_balance)
 
 
-def _arrival(known: Definition) -> tuple[int, int, int, str]:
+def _arrival(known: Definition, places: Mapping[str, int]) -> tuple[int, int, int, int, str]:
     service = known.service
-    return -service.priority, known.created_at, -cpu_need(service), service.name
+    place = places.get(service.name, 0)
+    return -service.priority, known.created_at, place, -cpu_need(service), service.name
 
 
 def _balanced(
@@ -109,6 +116,10 @@ class Waiting:
     def resting(self, now_s: float) -> frozenset[str]:
         """Those that are not to be tried yet."""
         return frozenset(name for name, wait in self._waits.items() if wait.retry_at_s > now_s)
+
+    def stale(self) -> frozenset[str]:
+        """Those that were tried, and nothing is known to have changed since."""
+        return frozenset(name for name, wait in self._waits.items() if wait.tries)
 
     def wake(self, services: Iterable[str] | None = None) -> None:
         """Something changed that could help these, or all: they may try at once."""

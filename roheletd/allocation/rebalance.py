@@ -98,7 +98,7 @@ class Rebalancing:
         self.chosen: tuple[Better, ...] = ()
         self._candidates, self._leave = dict(self._at_first), dict(self._leave_at_first)
         self._books = Books(self._snapshot, self._profile)
-        self._allocator = Allocator(self._books, self._rng, self._hooks)
+        self._allocator = Allocator(self._books, self._rng.getrandbits(64), self._hooks)
 
     def pieces(self) -> Iterator[None]:
         hooks = self._hooks
@@ -156,7 +156,7 @@ class Rebalancing:
         if gain < GAIN_MIN:
             return None
         placement = self._allocator.placement(service, judge, target, at.instance, at.revision)
-        weights = weights_for(judge.ask, self._books.profile.weights)
+        weights = weights_for(self._books.profile.weights)
         return Better(
             placement=placement, source=at.node, gain=gain, reason=_reason(here, there, weights)
         )

@@ -116,6 +116,11 @@ SCORES: dict[str, Score] = {
 """All but `spread`, which differs between services of one ask and over the labels of nodes."""
 
 
+def weights_for(configured: Mapping[str, float]) -> dict[str, float]:
+    """What each term weighs with what is configured."""
+    return {**WEIGHTS, **configured}
+
+
 def _share(left: int, whole: int) -> float:
     """The part that is left, 0 to 1; what is measured may take more than there is."""
     return left / whole if 0 < left <= whole else float(left > 0 < whole)

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from roheletd.allocation.allocate import explain
-from roheletd.allocation.ask import ask_of
 from roheletd.allocation.rebalance import vacated
 from roheletd.allocation.scores import weights_for
 from roheletd.allocation.snapshot import Snapshot
@@ -39,7 +38,7 @@ class Explaining(Grounds):
     ) -> views.Why:
         service = known.service
         verdicts = explain(snapshot, service, self._profile, self._algorithm.hooks())
-        weights = weights_for(ask_of(service, snapshot.shunned_by), self._profile.weights)
+        weights = weights_for(self._profile.weights)
         times = self._waiting_times(service.name)
         terms = {term for verdict in verdicts for term in verdict.terms}
         terms |= {term for at in placed for term in at.terms}

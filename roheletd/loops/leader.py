@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from roheletd.allocation.algorithm import Algorithm
 from roheletd.allocation.foreign import avoid, displaced, stranded
 from roheletd.allocation.queue import Waiting
-from roheletd.allocation.schedule import Round
+from roheletd.allocation.schedule import Round, applied_at
 from roheletd.allocation.snapshot import Profile
 from roheletd.allocation.view import View, look
 from roheletd.allocation.wanted import next_reschedule_s
@@ -151,26 +151,23 @@ class Leader:
     async def _propose(self, this: Round) -> None:
         """Batch by batch, for as long as nothing else changes what was decided from."""
         basis = self._state.applied_index
+        if not this.lacking <= self._waiting.stale():
+            for _ in this.search():
+                await asyncio.sleep(0)  # between the heartbeats
         for place in this.batches():
             outcome = await self._log.propose(replace(place, basis=basis), command_id=uuid4().hex)
             if isinstance(outcome, Rejected):
                 logger.info("placements are decided again: %s", outcome.reason)
-                self._wake.set()
-                return
+                return self._wake.set()
             self._tidings.places(place, this.preempted)
-            placed = (
-                self._state.placements.get(place.placements[-1].instance)
-                if place.placements
-                else None
-            )
-            if placed is None:
-                self._wake.set()
-                return
-            basis = self._allocated_at = placed.placed_at
+            if (index := applied_at(place, self._state)) is None:
+                return self._wake.set()  # only released, or undone already: look anew
+            basis = self._allocated_at = index
             # What was just placed may be what others have to be near.
             services = self._state.services.values()
             self._waiting.wake(it.service.name for it in services if it.service.affinity)
-            await asyncio.sleep(0)  # a whole cluster is placed beside the heartbeats
+            await asyncio.sleep(0)
+        return None
 
     def _wake_waiting(self, view: View) -> None:
         """What changed since the last pass, other than by it, may help those that wait."""

@@ -12,6 +12,7 @@ from collections import Counter
 from random import Random
 
 from roheletd.allocation.allocate import explain
+from roheletd.allocation.attempt import Attempt, Way
 from roheletd.allocation.books import Books
 from roheletd.allocation.judge import Verdict
 from roheletd.allocation.schedule import Round, Schedule, schedule
@@ -36,24 +37,28 @@ class DisagreementError(AssertionError):
 def view_of(cluster: Cluster) -> View:
     return View(
         conditions=dict(cluster.conditions),
-        displaced=cluster.displaced,
-        lost_for_s=dict(cluster.lost_for_s),
+        displaced=cluster.away.displaced,
+        stranded=cluster.away.stranded,
+        lost_for_s=dict(cluster.away.lost_for_s),
     )
 
 
-def play(rng: Random, steps: int = STEPS, *, preemption: bool = False) -> Counter[str]:
+def play(
+    rng: Random, steps: int = STEPS, *, preemption: bool = False, attempts: int = 0
+) -> Counter[str]:
     """One cluster and its story. Raises `DisagreementError`, with the story told.
 
-    The slow allocator pushes nobody out: with `preemption`, only what must hold is checked.
+    The slow allocator pushes nobody out, and goes one way: with `preemption`, or with other ways
+    that are tried (`attempts`), only what must hold is checked.
     """
-    cluster = Cluster(rng, preemption=preemption)
+    cluster = Cluster(rng, preemption=preemption, attempts=attempts)
     seen: Counter[str] = Counter()
     try:
         for _ in range(steps):
             cluster.step()
             settle(cluster, seen)
-    except AssertionError as error:
-        raise DisagreementError("\n".join([*cluster.told, "", str(error)])) from error
+    except (AssertionError, LookupError, ArithmeticError) as error:
+        raise DisagreementError("\n".join([*cluster.told, "", repr(error)])) from error
     return seen
 
 
@@ -61,7 +66,7 @@ def settle(cluster: Cluster, seen: Counter[str]) -> None:
     """Pass after pass, until one changes nothing: affinity may need as many as there are links."""
     for _ in range(3 + len(cluster.driver.state.services)):
         found = one_pass(cluster, seen)
-        cluster.displaced = frozenset()
+        cluster.away.displaced = cluster.away.stranded = frozenset()
         if found.is_empty:
             nothing_more_fits(cluster, found)
             why_tells_the_same(cluster)
@@ -80,16 +85,13 @@ def one_pass(cluster: Cluster, seen: Counter[str]) -> Schedule:
         + "".join(f" {name} {why}" for name, why in found.preempted.items())
     )
     if not profile.preemption:
-        expected = reference.decide(
-            state,
-            cluster.conditions,
-            profile,
-            Random(seed),
-            lost_for_s=cluster.lost_for_s,
-            displaced=cluster.displaced,
-        )
-        same_decisions(found, expected)
-    same_in_batches(cluster, found, seed)
+        expected = reference.decide(state, cluster.conditions, profile, Random(seed), cluster.away)
+        if profile.search_attempts:
+            no_worse_than(cluster, found, expected)
+        else:
+            same_decisions(found, expected)
+        same_by_another_way(cluster, seed)
+    same_in_batches(cluster, seed)
     only_lower_ones_made_room(cluster, found)
     before = dict(state.placements)
     if not found.is_empty:
@@ -122,21 +124,63 @@ def same_decisions(found: Schedule, expected: Decision) -> None:
         assert abs(at.score - other.score) < TERMS_AGREE_TO, (at.instance, at.score, other.score)
 
 
-def same_in_batches(cluster: Cluster, found: Schedule, seed: int) -> None:
+def same_by_another_way(cluster: Cluster, seed: int) -> None:
+    """The turns of services that came together in any order, and the tightest cores."""
+    rng, state = cluster.rng, cluster.driver.state
+    order, tight = (
+        tuple(rng.sample(sorted(state.services), len(state.services))),
+        rng.random() < 0.5,
+    )
+    attempt = an_attempt(cluster, seed, Way(order=order, tight=tight))
+    placements = [at for place in attempt.batches() for at in place.placements]
+    expected = reference.decide(
+        state,
+        cluster.conditions,
+        cluster.profile,
+        Random(seed),
+        cluster.away,
+        order=order,
+        tight=tight,
+    )
+    mine, theirs = [told(at) for at in placements], [told(at) for at in expected.placements]
+    assert mine == theirs, f"in the order {order}: {differing(mine, theirs)}"
+
+
+def an_attempt(cluster: Cluster, seed: int, way: Way) -> Attempt:
+    this = Round(cluster.driver.state, view_of(cluster), cluster.profile, Random(seed))
+    return Attempt(this._task, way)
+
+
+def no_worse_than(cluster: Cluster, found: Schedule, expected: Decision) -> None:
+    """Other ways are taken for more instances in place, and for fewer never."""
+    before = cluster.driver.state.placements.keys()
+    mine = before - set(found.place.released) | {at.instance for at in found.place.placements}
+    theirs = before - expected.released | {at.instance for at in expected.placements}
+    assert len(mine) >= len(theirs), f"in place {sorted(mine)}, the first way {sorted(theirs)}"
+
+
+def same_in_batches(cluster: Cluster, seed: int) -> None:
     """However many placements one entry may hold."""
-    state, size = cluster.driver.state, cluster.rng.randint(1, 3)
-    this = Round(state, view_of(cluster), cluster.profile, Random(seed))
-    placements: list[Placement] = []
-    released: set[str] = set()
-    for place in this.batches(size):
-        may_be_large = place.together or found.preempted
+    size = cluster.rng.randint(1, 3)
+    whole, pieces = (an_attempt(cluster, seed, Way()) for _ in range(2))
+    at_once = list(whole.batches(10_000))
+    batches = list(pieces.batches(size))
+    for place in batches:
+        may_be_large = place.together or pieces.preempted
         assert may_be_large or len(place.placements) < 2 * size, place
         assert place.placements or place.released, "an empty batch"
-        placements += place.placements
-        released |= set(place.released)
-    assert tuple(placements) == found.place.placements, f"batches of {size} differ"
-    assert released - {at.instance for at in placements} == set(found.place.released), released
-    assert this.unplaceable.keys() == found.unplaceable.keys()
+    assert _all_placed(batches) == _all_placed(at_once), f"batches of {size} differ"
+    assert _all_released(batches) == _all_released(at_once), f"batches of {size} differ"
+    assert pieces.unplaceable.keys() == whole.unplaceable.keys()
+
+
+def _all_placed(batches: list[Place]) -> list[Placement]:
+    return [at for place in batches for at in place.placements]
+
+
+def _all_released(batches: list[Place]) -> set[str]:
+    released = {name for place in batches for name in place.released}
+    return released - {at.instance for at in _all_placed(batches)}
 
 
 def told(at: Placement) -> str:
@@ -320,12 +364,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, help="the first (default 0)")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"events (default {STEPS})")
     parser.add_argument("--preemption", action="store_true", help="let higher ones push others out")
+    parser.add_argument("--attempts", type=int, default=0, help="ways to try for more in place")
     parser.add_argument("--failures", type=int, default=3, help="stop after so many (default 3)")
     options = parser.parse_args(arguments)
     began, seen, broken = time.monotonic(), Counter[str](), 0
     for seed in range(options.start, options.start + options.seeds):
         try:
-            seen += play(Random(seed), options.steps, preemption=options.preemption)
+            seen += play(
+                Random(seed),
+                options.steps,
+                preemption=options.preemption,
+                attempts=options.attempts,
+            )
         except DisagreementError as error:
             print(f"{error}\nseed {seed}\n")
             broken += 1

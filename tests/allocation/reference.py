@@ -5,7 +5,7 @@ from nothing but its capacity, its condition and all that is placed there. Nothi
 from one question to the next: no heap, no cache, no books.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
@@ -62,6 +62,15 @@ def placed(world: World, node: str, service: Service, name: str, revision: int) 
 
 
 @dataclass
+class Away:
+    """Who should be elsewhere: see `View`, which has the same fields."""
+
+    displaced: frozenset[str] = frozenset()
+    stranded: frozenset[str] = frozenset()
+    lost_for_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass
 class Turn:
     """One service and what it lacks: instance names, and the place that each leaves, if any."""
 
@@ -88,11 +97,13 @@ def decide(
     conditions: Mapping[str, Condition],
     profile: Profile,
     rng: Random,
+    away: Away,
     *,
-    lost_for_s: Mapping[str, float],
-    displaced: frozenset[str],
+    order: Sequence[str] = (),
+    tight: bool = False,
 ) -> Decision:
-    turns = [_turn(state, known, lost_for_s, displaced) for known in state.services.values()]
+    """Of what came with one command, those named in `order` have their turn in that order."""
+    turns = [_turn(state, known, away) for known in state.services.values()]
     world = World(
         nodes=state.nodes,
         conditions=conditions,
@@ -101,37 +112,32 @@ def decide(
         placed=[at for turn in turns for at in turn.kept],
         witnesses=witnesses_of(state),
         seed=rng.getrandbits(64),
+        tight=tight,
     )
     decision = Decision()
-    for party, is_whole in parties(
-        in_queue([turn for turn in turns if turn.lacking], profile), world
-    ):
+    queue = in_queue([turn for turn in turns if turn.lacking], profile, order)
+    for party, is_whole in parties(queue, world):
         _serve(world, party, decision, is_whole=is_whole)
     still_there = {at.instance for at in world.placed}
     decision.released = state.placements.keys() - still_there
     return decision
 
 
-def _turn(
-    state: ClusterState,
-    known: Definition,
-    lost_for_s: Mapping[str, float],
-    displaced: frozenset[str],
-) -> Turn:
+def _turn(state: ClusterState, known: Definition, away: Away) -> Turn:
     service = known.service
     usable = [
         at
         for at in state.placements.values()
         if at.service == service.name
         and at.revision == known.revision
-        and at.instance not in displaced
+        and at.instance not in away.displaced
     ]
-    usable.sort(key=lambda at: (at.node in lost_for_s, -at.score, slot(at.instance)))
+    usable.sort(key=lambda at: (at.node in away.lost_for_s, -at.score, slot(at.instance)))
     kept = usable[: service.replicas]
     names = {at.instance for at in kept}
     all_names = [instance_name(service.name, n + 1) for n in range(service.replicas)]
     missing = [name for name in all_names if name not in names][: service.replicas - len(kept)]
-    leaving = [at for at in kept if _leaves(state, at, lost_for_s)]
+    leaving = [at for at in kept if _leaves(state, at, away)]
     return Turn(
         known=known,
         kept=kept,
@@ -144,18 +150,19 @@ def witnesses_of(state: ClusterState) -> frozenset[str]:
     return frozenset(name for name, member in state.members.items() if member.witness)
 
 
-def _leaves(state: ClusterState, at: Placement, lost_for_s: Mapping[str, float]) -> bool:
-    if at.node in witnesses_of(state):
+def _leaves(state: ClusterState, at: Placement, away: Away) -> bool:
+    if at.instance in away.stranded or at.node in witnesses_of(state):
         return True
     patience_s = state.services[at.service].service.reschedule_after_s
-    return at.node in lost_for_s and lost_for_s[at.node] >= patience_s
+    return at.node in away.lost_for_s and away.lost_for_s[at.node] >= patience_s
 
 
-def in_queue(turns: list[Turn], profile: Profile) -> list[Turn]:
+def in_queue(turns: list[Turn], profile: Profile, order: Sequence[str]) -> list[Turn]:
     preferred = {0: (), 1: (1, 3), 2: (2, 3), 3: (1, 2, 3)}[profile.queue_priority]
     found: list[Turn] = []
     for priority in sorted({turn.service.priority for turn in turns}, reverse=True):
-        level = sorted((turn for turn in turns if turn.service.priority == priority), key=_arrival)
+        level = [turn for turn in turns if turn.service.priority == priority]
+        level.sort(key=lambda turn: _arrival(turn, order))
         first = [turn for turn in level if turn.service.sensitivity in preferred]
         others = [turn for turn in level if turn.service.sensitivity not in preferred]
         in_a_row = 0
@@ -169,8 +176,10 @@ def in_queue(turns: list[Turn], profile: Profile) -> list[Turn]:
     return found
 
 
-def _arrival(turn: Turn) -> tuple[int, int, str]:
-    return turn.known.created_at, -cpu_need(turn.service), turn.service.name
+def _arrival(turn: Turn, order: Sequence[str]) -> tuple[int, int, int, str]:
+    name = turn.service.name
+    place = order.index(name) if name in order else 0
+    return turn.known.created_at, place, -cpu_need(turn.service), name
 
 
 def parties(queue: list[Turn], world: World) -> Iterator[tuple[list[Turn], bool]]:

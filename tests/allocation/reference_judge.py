@@ -24,7 +24,7 @@ WEIGHTS = {
     "cpu": 1.0,
     "memory": 1.0,
     "balance": 0.5,
-    "contention": 1.0,
+    "contention": 8.0,
     "gpu": 1.0,
     "image": 0.5,
     "spread": 1.0,
@@ -32,7 +32,7 @@ WEIGHTS = {
     "power": 0.5,
 }
 """Those of `scores.WEIGHTS`, once more: a change there is a change of what is promised."""
-SENSITIVE_CONTENTION = 8.0
+TOLERANCE = 8.0
 MILLIONTHS = 1_000_000
 
 
@@ -162,10 +162,11 @@ def terms(world: World, node: str, service: Service) -> dict[str, float]:
         "cpu": _fit(world, service, cpu_left, capacity.cpu_millicores),
         "memory": _fit(world, service, memory_left, capacity.memory_mib),
         "gpu": _gpu_term(world, node, service),
-        "spread": 1 / (1 + _same_service(world, node, service)),
         "temperature": _temperature(condition),
         "power": condition.charge / 2 if condition.power == "battery" else 1.0,
     }
+    if service.spread_over or strategy_of(world, service) != "best_fit":
+        found["spread"] = 1 / (1 + _same_service(world, node, service))
     if needs(service):
         found["balance"] = _balance(world, node, service)
         found["contention"] = _contention(world, node, service)
@@ -203,21 +204,23 @@ def _balance(world: World, node: str, service: Service) -> float:
 
 def _contention(world: World, node: str, service: Service) -> float:
     chosen = choose_cores(world, node, service) or {}
-    if not chosen:
-        return 1.0
-    suffered = sum(need * _crowding(world, node, core, service) for core, need in chosen.items())
-    return 1 - suffered / sum(chosen.values())
+    loads = [need * _load(world, node, core) for core, need in chosen.items()]
+    crowded = sum(loads) / sum(chosen.values())
+    quiet = 1 - (crowded if sensitive(service.sensitivity) else crowded / TOLERANCE)
+    disturbs = any(_disturbs(world, node, core, service) for core in chosen)
+    return quiet / TOLERANCE if disturbs else quiet
 
 
-def _crowding(world: World, node: str, core: int, service: Service) -> float:
-    holders = [at for at in world.on(node) if core in at.cores]
-    if sensitive(service.sensitivity) and holders:
-        return 1.0
-    if any(sensitive(at.sensitivity) for at in holders):
-        return 1.0
+def _load(world: World, node: str, core: int) -> float:
     busy = world.conditions[node].busy.get(core, 0.0)
     size = world.nodes[node].capacity.cores[core]
     return min(1.0, max(busy, world.promised(node, core) / size))
+
+
+def _disturbs(world: World, node: str, core: int, service: Service) -> bool:
+    """One of those that share the core is sensitive to it."""
+    holders = [at for at in world.on(node) if core in at.cores]
+    return any(sensitive(service.sensitivity) or sensitive(at.sensitivity) for at in holders)
 
 
 def _gpu_term(world: World, node: str, service: Service) -> float:
@@ -248,19 +251,16 @@ def _temperature(condition: Condition) -> float:
     return (85 - condition.celsius) / (85 - 60)
 
 
-def weight_of(world: World, service: Service, term: str) -> float:
-    weight = world.profile.weights.get(term, WEIGHTS[term])
-    is_heavier = term == "contention" and sensitive(service.sensitivity)
-    return weight * SENSITIVE_CONTENTION if is_heavier else weight
+def weight_of(world: World, term: str) -> float:
+    return world.profile.weights.get(term, WEIGHTS[term])
 
 
 def millionths(world: World, node: str, service: Service) -> int:
     """What is compared: the weighted sum, with the term that differs over label values apart."""
     weighted = {
-        name: weight_of(world, service, name) * term
-        for name, term in terms(world, node, service).items()
+        name: weight_of(world, name) * term for name, term in terms(world, node, service).items()
     }
-    spread = weighted.pop("spread")
+    spread = weighted.pop("spread", 0.0)
     return _rounded(weighted.values()) + _rounded([spread])
 
 
@@ -274,6 +274,6 @@ def _rounded(weighted: Iterable[float]) -> int:
 
 def score(world: World, node: str, service: Service) -> float:
     found = terms(world, node, service)
-    weights = {name: weight_of(world, service, name) for name in found}
+    weights = {name: weight_of(world, name) for name in found}
     total = sum(weights.values())
     return sum(weights[name] * term for name, term in found.items()) / total if total else 0.0

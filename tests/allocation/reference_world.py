@@ -50,6 +50,7 @@ class World:
     placed: list[Placement]
     witnesses: frozenset[str]
     seed: int = 0
+    tight: bool = False
 
     def on(self, node: str) -> list[Placement]:
         return [at for at in self.placed if at.node == node]
@@ -128,9 +129,15 @@ def choose_cores(world: World, node: str, service: Service) -> dict[int, int] | 
         able = [core for core in free if core not in chosen and free[core] >= need]
         if not able:
             return None
-        core = min(able, key=lambda core: (_company(world, node, core, service), -free[core], core))
-        chosen[core] = need
+        chosen[min(able, key=lambda core: _dislike(world, node, core, service))] = need
     return chosen
+
+
+def _dislike(world: World, node: str, core: int, service: Service) -> tuple[int, int, int]:
+    """Who is there already comes first; then the freest, or the other way round the tightest."""
+    free = world.free_core(node, core)
+    company = _company(world, node, core, service)
+    return (company, free, -core) if world.tight else (company, -free, core)
 
 
 def _company(world: World, node: str, core: int, service: Service) -> int:

@@ -22,7 +22,7 @@ def allocator(*nodes: Node, profile: Profile | None = None) -> Allocator:
         placements=(),
         profile=chosen,
     )
-    return Allocator(Books(snapshot, chosen), Random(1))
+    return Allocator(Books(snapshot, chosen), 1)
 
 
 def many(count: int, **labels: str) -> list[Node]:
@@ -87,7 +87,7 @@ def test_a_turn_leaves_the_ranking_as_if_it_had_been_made_anew(strategy: Strateg
     rng = Random(5)
     for _ in range(40):
         place(to, rng.choice(services), count=rng.randint(1, 3))
-        fresh = Allocator(to.books, Random(1))
+        fresh = Allocator(to.books, 1)
         probe = rng.choice(services)
         (here,) = to.fill(probe, ["probe.1"], 1)[0] or [None]
         if here is None:
@@ -142,6 +142,6 @@ def test_what_wants_to_be_apart_keeps_the_other_away_as_well() -> None:
         profile=profile,
         services=(loner,),
     )
-    to = Allocator(Books(snapshot, profile), Random(1))
+    to = Allocator(Books(snapshot, profile), 1)
     (home,) = place(to, loner)
     assert home not in place(to, a_service(), count=3)

@@ -38,7 +38,7 @@ def test_best_fit_takes_cpu_and_memory_the_other_way_round() -> None:
     assert (worst["cpu"], worst["memory"]) == (0.75, 0.25)
     assert (best["cpu"], best["memory"]) == (0.25, 0.75)
     assert {name: best[name] for name in best if name not in ("cpu", "memory")} == {
-        name: worst[name] for name in worst if name not in ("cpu", "memory")
+        name: worst[name] for name in worst if name not in ("cpu", "memory", "spread")
     }
 
 
@@ -69,31 +69,38 @@ def test_balance_goes_by_shares_where_cores_are_unequal() -> None:
     assert terms(a_service(cores=(1000, 250)), node)["balance"] == 1.0
 
 
-def test_contention_is_how_crowded_the_chosen_cores_are() -> None:
+def test_contention_is_how_crowded_the_chosen_cores_are_and_counts_in_full_for_the_sensitive() -> (
+    None
+):
     node = a_node(cores=1)
-    busy = held(cores={0: 300}, cpu_millicores=300)
+    busy = held(cores={0: 400}, cpu_millicores=400)
     assert terms(a_service(cores=(100,)), node)["contention"] == 1.0
-    assert terms(a_service(cores=(100,)), node, busy)["contention"] == 0.7
-    assert terms(a_service(cores=(100,)), node, busy, busy={0: 0.8})["contention"] == 0.2
+    assert terms(a_service(cores=(100,)), node, busy)["contention"] == 0.95
+    assert terms(a_service(cores=(100,)), node, busy, busy={0: 0.8})["contention"] == 0.9
+    assert terms(a_service(cores=(100,), sensitivity=1), node, busy={0: 0.8})["contention"] == 0.2
 
 
-def test_a_sensitive_service_takes_any_sharing_for_the_worst_and_so_does_who_disturbs_one() -> None:
+def test_sharing_with_a_sensitive_service_leaves_an_eighth_for_whoever_comes() -> None:
     node = a_node(cores=1)
-    calm = held(cores={0: 100}, cpu_millicores=100)
-    sensitive = held(cores={0: 100}, cpu_millicores=100, sensitivity=1)
-    assert terms(a_service(cores=(100,), sensitivity=1), node, calm)["contention"] == 0.0
-    assert terms(a_service(cores=(100,)), node, sensitive)["contention"] == 0.0
-    assert terms(a_service(cores=(100,), sensitivity=2), node, calm)["contention"] == 0.9
+    calm = held(cores={0: 200}, cpu_millicores=200)
+    sensitive = held(cores={0: 200}, cpu_millicores=200, sensitivity=1)
+    assert terms(a_service(cores=(100,), sensitivity=1), node, calm)["contention"] == 0.1
+    assert terms(a_service(cores=(100,)), node, sensitive)["contention"] == 0.1219
+    assert terms(a_service(cores=(100,), sensitivity=2), node, calm)["contention"] == 0.975
 
 
-def test_contention_weighs_eight_times_as_much_for_a_sensitive_service() -> None:
-    crowded = a_node(cores=1)
+def test_the_score_is_the_weighted_mean_of_the_terms() -> None:
     busy = held(cores={0: 100}, cpu_millicores=100)
-    (verdict,) = explain(snapshot(crowded, busy), a_service(cores=(100,), sensitivity=3), Profile())
-    weights = {**WEIGHTS, "contention": 8 * WEIGHTS["contention"]}
-    whole = sum(weights[name] for name in verdict.terms)
-    expected = sum(weights[name] * value for name, value in verdict.terms.items()) / whole
+    service = a_service(cores=(100,), sensitivity=3)
+    (verdict,) = explain(snapshot(a_node(cores=1), busy), service, Profile())
+    whole = sum(WEIGHTS[name] for name in verdict.terms)
+    expected = sum(WEIGHTS[name] * value for name, value in verdict.terms.items()) / whole
     assert verdict.score == pytest.approx(expected, abs=1e-4)
+
+
+def test_best_fit_spreads_only_where_a_service_says_over_what() -> None:
+    assert "spread" not in terms(a_service(strategy="best_fit"), a_node())
+    assert "spread" in terms(a_service(strategy="best_fit", spread_over="zone"), a_node())
 
 
 def test_gpu_prefers_the_fuller_device_and_nodes_without_any_for_who_needs_none() -> None:

@@ -104,6 +104,6 @@ def test_a_part_that_is_removed_holds_nobody_back() -> None:
 def test_it_is_proposed_in_one_entry_that_is_applied_whole() -> None:
     cluster = with_services(of_app("camera", need=100, replicas=3), of_app("detector", need=100))
     view = View(conditions={"pi": Condition()})
-    (place,) = Round(cluster.state, view, Profile(), Random(1)).batches(size=1)
+    (place,) = Round(cluster.state, view, Profile(), Random(1)).batches()
     assert place.together
     assert len(place.placements) == 4

@@ -20,6 +20,7 @@ from roheletd.cluster.commands import (
     RemoveService,
 )
 from roheletd.model import Capacity, EngineKind, Gpu, Neighbour, Node, Port, Service, contradiction
+from tests.allocation.reference import Away
 from tests.builders import Driver, a_member
 
 T = TypeVar("T")
@@ -35,14 +36,13 @@ PORT_MIN, PORT_MAX = 20_000, 20_004
 class Cluster:
     """The agreed state and what is measured of it, while one thing after another happens."""
 
-    def __init__(self, rng: Random, *, preemption: bool = False) -> None:
+    def __init__(self, rng: Random, *, preemption: bool = False, attempts: int = 0) -> None:
         self.rng = rng
         self.driver = Driver()
         self.conditions: dict[str, Condition] = {}
-        self.lost_for_s: dict[str, float] = {}
-        self.displaced: frozenset[str] = frozenset()
+        self.away = Away()
         self.told: list[str] = []
-        self.profile = replace(a_profile(rng), preemption=preemption)
+        self.profile = replace(a_profile(rng), preemption=preemption, search_attempts=attempts)
         self.told.append(f"profile {shown(self.profile)}")
         for name in NODE_NAMES[: rng.randint(1, rng.choice([*[FEW_NODES] * 5, len(NODE_NAMES)]))]:
             self.set_node(a_node(rng, name))
@@ -66,7 +66,6 @@ class Cluster:
 
     def step(self) -> None:
         """One thing happens, which may be nothing."""
-        self.displaced = frozenset()
         self.rng.choice(EVENTS)(self)
 
 
@@ -277,20 +276,26 @@ def _a_service_goes(cluster: Cluster) -> None:
 
 def _a_node_is_lost(cluster: Cluster) -> None:
     name = cluster.rng.choice(sorted(cluster.conditions))
-    cluster.lost_for_s[name] = cluster.rng.choice([0.5, 10.0, 100.0])
+    lost_for_s = cluster.rng.choice([0.5, 10.0, 100.0])
+    cluster.away.lost_for_s = {**cluster.away.lost_for_s, name: lost_for_s}
     cluster.set_condition(name, replace(cluster.conditions[name], liveness="lost"))
-    cluster.told.append(f"{name} is lost for {cluster.lost_for_s[name]} s")
+    cluster.told.append(f"{name} is lost for {lost_for_s} s")
 
 
 def _a_node_is_well(cluster: Cluster) -> None:
     name = cluster.rng.choice(sorted(cluster.conditions))
-    cluster.lost_for_s.pop(name, None)
+    _forget_loss(cluster, name)
     cluster.set_condition(name, Condition())
+
+
+def _forget_loss(cluster: Cluster, name: str) -> None:
+    others = {node: for_s for node, for_s in cluster.away.lost_for_s.items() if node != name}
+    cluster.away.lost_for_s = others
 
 
 def _a_node_changes(cluster: Cluster) -> None:
     name = cluster.rng.choice(sorted(cluster.conditions))
-    if name not in cluster.lost_for_s:
+    if name not in cluster.away.lost_for_s:
         cluster.set_condition(name, a_condition(cluster.rng))
 
 
@@ -307,7 +312,7 @@ def _a_node_goes(cluster: Cluster) -> None:
         name = cluster.rng.choice(sorted(cluster.conditions))
         cluster.told.append(f"node {name} is removed")
         cluster.apply(RemoveNode(name=name))
-        cluster.lost_for_s.pop(name, None)
+        _forget_loss(cluster, name)
         del cluster.conditions[name]
 
 
@@ -321,10 +326,12 @@ def _a_node_becomes_a_witness(cluster: Cluster) -> None:
         cluster.set_node(replace(cluster.driver.state.nodes[name], engine="none"))
 
 
-def _instances_are_displaced(cluster: Cluster) -> None:
+def _instances_should_be_elsewhere(cluster: Cluster) -> None:
     placed = sorted(cluster.driver.state.placements)
-    cluster.displaced = frozenset(cluster.rng.sample(placed, min(2, len(placed))))
-    cluster.told.append(f"displaced: {sorted(cluster.displaced)}")
+    some = frozenset(cluster.rng.sample(placed, min(2, len(placed))))
+    which = cluster.rng.choice(["displaced", "stranded"])
+    setattr(cluster.away, which, some)
+    cluster.told.append(f"{which}: {sorted(some)}")
 
 
 EVENTS: tuple[Callable[[Cluster], None], ...] = (
@@ -341,5 +348,5 @@ EVENTS: tuple[Callable[[Cluster], None], ...] = (
     _a_node_comes,
     _a_node_goes,
     _a_node_becomes_a_witness,
-    _instances_are_displaced,
+    _instances_should_be_elsewhere,
 )

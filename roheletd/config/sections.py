@@ -1,20 +1,16 @@
-"""Typed configuration: one closed YAML file, every key with its unit, default and reason.
+"""Every key of the configuration with its type, unit, range, default and reason.
 
 The description at each field is the reference that `roheletd config-check --explain` prints, so
-that the documentation cannot differ from the code. An unknown key is an error that names its path.
+that the documentation cannot differ from the code.
 """
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
-from msgspec.structs import asdict
 
-from roheletd.errors import InvalidInput
 from roheletd.model import Name, StrategyName
 from roheletd.raft.values import Timing
-from roheletd.wording import shown
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
@@ -50,8 +46,6 @@ TIMINGS: Mapping[str, Timing] = {
     "wifi": Timing(heartbeat_s=2.0, election_min_s=10.0, election_max_s=20.0),
 }
 """What each word of `cluster.timing` stands for."""
-
-_PATH_MAX = 100
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -269,6 +263,15 @@ class AllocationConfig(Section, frozen=True):
             description="what fits nowhere may displace instances of lower priority; else it waits"
         ),
     ] = False
+    search_attempts: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="how many other orders are tried where the first leaves a service out, or "
+            "a sensitive one on a shared core; more places more and thinks longer; 0: none",
+        ),
+    ] = 60
     rebalance_moves: Annotated[
         int,
         Meta(
@@ -341,60 +344,3 @@ class Config(Section, frozen=True):
         Literal["debug", "info", "warning", "error"],
         Meta(description="what goes to standard error, and so to the journal"),
     ] = "info"
-
-
-def parse(document: object) -> Config:
-    """A configuration from the plain values of a YAML or JSON document (None: all defaults).
-
-    Raises `InvalidInput` naming the key and what was expected.
-    """
-    _refuse_unknown(document, Config(), "$")
-    try:
-        config = msgspec.convert({} if document is None else document, Config)
-    except msgspec.ValidationError as error:
-        from roheletd import reference  # noqa: PLC0415 - only a refusal pays for it
-
-        raise reference.refusal(Config, document, str(error)) from None
-    _check_allocation(config.allocation)
-    if config.broker.mode == "external" and not config.broker.urls:
-        raise InvalidInput("$.broker.urls", "expected at least one URL with mode external")
-    if config.cluster.role == "witness" and config.cluster.voter == "never":
-        raise InvalidInput("$.cluster.voter", "expected auto: a witness does nothing but vote")
-    return config
-
-
-def _check_allocation(section: AllocationConfig) -> None:
-    if section.port_min > section.port_max:
-        expected = f"expected at most port_max ({section.port_max}), got {section.port_min}"
-        raise InvalidInput("$.allocation.port_min", expected)
-    in_force = asdict(section.weights)
-    if section.algorithm is None:
-        del in_force["user"]
-    if not any(in_force.values()):
-        expected = f"expected at least one weight above 0, of {', '.join(in_force)}"
-        raise InvalidInput("$.allocation.weights", expected)
-
-
-def explain() -> str:
-    """Every key with its type, unit, range, default and reason: itself a valid configuration."""
-    from roheletd import reference  # noqa: PLC0415 - for people; the daemon never pays for it
-
-    return reference.explained(Config, _HEAD)
-
-
-_HEAD = """\
-The configuration of roheletd. Every key may be left out; the values here are the defaults.
-An unknown key, or a value of another type, is refused with its path."""
-
-
-def _refuse_unknown(document: object, known: Section, path: str) -> None:
-    """Name a key that no section has, and those it may have been meant for."""
-    if not isinstance(document, dict):
-        return
-    for key, value in document.items():
-        if key not in known.__struct_fields__:
-            field = f"{path}.{key}" if isinstance(key, str) and key.isidentifier() else path
-            names = ", ".join(known.__struct_fields__)
-            raise InvalidInput(field[:_PATH_MAX], f"unknown key {shown(key)}; known here: {names}")
-        if isinstance(section := getattr(known, key), Section):
-            _refuse_unknown(value, section, f"{path}.{key}")
