@@ -38,6 +38,7 @@ from roheletd.loops.inbox import Inbox
 from roheletd.loops.leader import Leader
 from roheletd.loops.pending import Patience
 from roheletd.loops.proposer import Proposer
+from roheletd.loops.rebalancer import Rebalancer
 from roheletd.loops.receiver import Receiver
 from roheletd.loops.registrar import Registrar
 from roheletd.loops.reporter import Beat, Reporter
@@ -100,6 +101,7 @@ class Parts:
         self._make_log()
         self.announcer = self._make_announcer()
         self._leader = self._make_leader()
+        self._rebalancer = self._make_rebalancer()
         self._runner = self._make_runner()
         self._registrar = self._make_registrar()
         self._voter_keeper = self._make_voter_keeper()
@@ -119,7 +121,7 @@ class Parts:
         self._wire()
 
     def loops(self) -> tuple[Loop, ...]:
-        optional = (self.found.keeper, self._runner)
+        optional = (self.found.keeper, self._runner, self._rebalancer)
         return (
             *(item for item in optional if item is not None),
             self.elector,
@@ -394,6 +396,23 @@ class Parts:
 
     def _make_leader(self) -> Leader:
         return Leader(
+            log=self.proposer,
+            profile=self._profile,
+            algorithm=self._algorithm,
+            state=self._state,
+            soft=self.soft,
+            membership=self._membership,
+            events=self._events,
+            clock=self._clock,
+            rng=self._rng,
+        )
+
+    def _make_rebalancer(self) -> Rebalancer | None:
+        moves_per_hour = self._config.allocation.rebalance_moves
+        if not moves_per_hour:
+            return None
+        return Rebalancer(
+            moves_per_hour=moves_per_hour,
             log=self.proposer,
             profile=self._profile,
             algorithm=self._algorithm,

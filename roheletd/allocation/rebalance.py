@@ -27,7 +27,7 @@ from roheletd.allocation.wanted import wanted
 from roheletd.cluster.state import ClusterState, Definition
 from roheletd.model import MILLICORES_PER_CORE, Neighbour, Placement
 
-GAIN_MIN = 0.04
+GAIN_MIN = 0.02
 """How much the score has to rise, of 1: less is not worth a restart, and comes and goes with load.
 
 With the default weights it is about what a quarter of a node's CPU, or of its memory, counts.

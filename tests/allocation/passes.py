@@ -8,7 +8,7 @@ from roheletd.allocation.snapshot import Condition, Profile
 from roheletd.allocation.view import View
 from tests.builders import Driver
 
-PROFILE = Profile(port_min=20_000, port_max=20_009)
+PROFILE = Profile(search_attempts=0, port_min=20_000, port_max=20_009)
 
 
 def view_of(

@@ -26,6 +26,11 @@ def test_with_preemption_nothing_is_given_out_twice_and_only_lower_ones_make_roo
     assert seen["preempted"]
 
 
+def test_with_other_ways_tried_no_fewer_are_in_place_and_nothing_is_given_out_twice() -> None:
+    for seed in range(50):
+        play(Random(seed), attempts=8)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(some.randoms(use_true_random=False))
 def test_a_disagreement_would_be_found_small(rng: Random) -> None:

@@ -13,6 +13,7 @@ from roheletd.allocation.snapshot import Condition, ForeignLoad, Profile
 from roheletd.allocation.view import View
 from roheletd.cluster.commands import AddNodes, AddServices, Place, Rejected
 from roheletd.model import Neighbour, Node, Service
+from tests.allocation.properties import view_of as view_of_world
 from tests.allocation.worlds import Cluster
 from tests.builders import Driver, a_node, a_service, with_services
 
@@ -202,12 +203,12 @@ def test_whatever_the_cluster_moves_fit_and_every_instance_stays_one(seed: int) 
     world = Cluster(Random(seed))
     for _ in range(25):
         world.step()
-        view = View(conditions=world.conditions, lost_for_s=world.lost_for_s)
+        view = view_of_world(world)
         found = schedule(world.driver.state, view, world.profile, Random(seed))
         if not found.is_empty:
             world.apply(found.place)
     state = world.driver.state
-    view = View(conditions=world.conditions, lost_for_s=world.lost_for_s)
+    view = view_of_world(world)
     chosen = rebalance(state, view, world.profile, Random(seed), moves=5)
     assert chosen == rebalance(state, view, world.profile, Random(seed), moves=5)
     before = dict(state.placements)
