@@ -23,10 +23,10 @@ from roheletd.model import (
 class Ask(Struct, frozen=True, kw_only=True):
     """The needs of one instance, hashable.
 
-    `demand` is millicores per core, largest first, and `cores_millicores` their sum. `apart` are
-    the services that must not be near, by our own wish or by theirs. `itself` is the service's name
-    where it has affinity to itself. `tight` asks for the tightest cores that have room, and not for
-    the freest.
+    `demand` is millicores per core, largest first, and `cores_millicores` their sum. `must_ports`
+    are those of `ports` for which no other host port will do. `apart` are the services that must
+    not be near, by our own wish or by theirs. `itself` is the service's name where it has affinity
+    to itself. `tight` asks for the tightest cores that have room, and not for the freest.
     """
 
     image: str
@@ -41,6 +41,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     gpu_memory_mib: int
     spread_devices: bool
     ports: tuple[Port, ...]
+    must_ports: frozenset[tuple[int, str]]
     architectures: tuple[str, ...]
     constraints: tuple[Wanted, ...]
     affinity: tuple[Neighbour, ...]
@@ -67,6 +68,9 @@ def ask_of(
         gpu_memory_mib=service.gpu_memory_mib,
         spread_devices=service.spread_devices,
         ports=service.ports,
+        must_ports=frozenset(
+            [(it.host_port, it.protocol) for it in service.ports if it.host_port and it.required]
+        ),
         architectures=tuple(architecture(name) for name in service.architectures),
         constraints=tuple(parse(text) for text in service.constraints),
         affinity=service.affinity,

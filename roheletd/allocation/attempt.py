@@ -106,10 +106,8 @@ class Attempt:
 
     @property
     def is_perfect(self) -> bool:
-        return (
-            not self.unplaceable
-            and not self.preempted
-            and self.disturbed <= _disturbed(self._task.snapshot.nodes.values())
+        return not self.unplaceable and self.disturbed <= _disturbed(
+            self._task.snapshot.nodes.values()
         )
 
     @property

@@ -47,6 +47,13 @@ def assign_cores(free: FreeNode, ask: Ask) -> dict[int, int] | None:
         order = order[::-1]
     if free.sensitive or (ask.cpu_sensitive and free.holders):
         order = _undisturbed_first(order, free, ask)
+    elif not ask.tight:
+        # The freest that is not taken yet: if that has no room, none has.
+        freest = dict(zip(order, ask.demand, strict=False))
+        for core, need in freest.items():
+            if left[core] < need:
+                return None
+        return freest
     chosen: dict[int, int] = {}
     for need in ask.demand:
         for core in order:
@@ -101,18 +108,18 @@ def _spread(devices: list[FreeGpu], percent: int) -> dict[str, int] | None:
 
 
 def assign_ports(
-    taken: frozenset[HostPort], ports: Iterable[Port], choices: range
+    taken: frozenset[HostPort], ask: Ask, choices: range
 ) -> tuple[PortBinding, ...] | Port:
-    """A host port for each of `ports`, or the first port for which there is none.
+    """A host port for each of the ports asked for, or the first port for which there is none.
 
     Where the choice is free, no port is chosen that another of them must have.
     """
-    asked = list(ports)
-    kept = {(it.host_port, it.protocol) for it in asked if it.host_port and it.required}
+    if not ask.ports:
+        return ()
     used = set(taken)
     bindings = []
-    for port in asked:
-        number = _host_port(port, used, kept, choices)
+    for port in ask.ports:
+        number = _host_port(port, used, ask, choices)
         if number is None:
             return port
         used.add((number, port.protocol))
@@ -124,12 +131,14 @@ def assign_ports(
     return tuple(bindings)
 
 
-def _host_port(port: Port, used: set[HostPort], kept: set[HostPort], choices: range) -> int | None:
+def _host_port(port: Port, used: set[HostPort], ask: Ask, choices: range) -> int | None:
     wish = (port.host_port, port.protocol)
-    if port.host_port and wish not in used and (port.required or wish not in kept):
+    if port.host_port and wish not in used and (port.required or wish not in ask.must_ports):
         return port.host_port
     if port.host_port and port.required:
         return None
-    not_free = used | kept
-    free = (it for it in choices if (it, port.protocol) not in not_free)
-    return next(free, None)
+    for number in choices:
+        chosen = (number, port.protocol)
+        if chosen not in used and chosen not in ask.must_ports:
+            return number
+    return None

@@ -42,6 +42,8 @@ def cordoned(free: FreeNode, _ask: Ask, _books: Books) -> str | None:
 
 
 def engine(free: FreeNode, ask: Ask, _books: Books) -> str | None:
+    if free.condition.witness:
+        return "is a witness: it votes and runs nothing"
     if free.node.source == "declared":
         return None  # a person's file does not say; the node itself will
     match free.node.engine:
@@ -149,7 +151,10 @@ def gpu(free: FreeNode, ask: Ask, _books: Books) -> str | None:
 
 def ports(free: FreeNode, ask: Ask, books: Books) -> str | None:
     profile = books.profile
-    found = assign_ports(free.ports, ask.ports, port_choices(profile))
+    room = profile.port_max - profile.port_min + 1 - len(free.ports)
+    if len(ask.ports) <= room and ask.must_ports.isdisjoint(free.ports):
+        return None  # enough whichever are taken, so that none needs to be chosen yet
+    found = assign_ports(free.ports, ask, port_choices(profile))
     if not isinstance(found, Port):
         return None
     if found.host_port and found.required:

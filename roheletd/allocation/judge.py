@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from roheletd.allocation.ask import Ask
 from roheletd.allocation.books import Books
-from roheletd.allocation.cores import fit
+from roheletd.allocation.cores import Fit, fit
 from roheletd.allocation.filters import FILTERS, neighbours_refuse
 from roheletd.allocation.scores import FILL, SCORES, spread, weights_for
 from roheletd.allocation.snapshot import FreeNode
@@ -66,6 +66,7 @@ class Judge:
         more = [*(["spread"] if spreads else []), *(["user"] if scores_more is not None else [])]
         weights = weights_for(books.profile.weights)
         self._weights = {name: weights[name] for name in (*terms, *more)}
+        self._whole_weight = sum(self._weights.values())
         self._terms = [
             (name, of, fuller and name in FILL, weights[name]) for name, of in terms.items()
         ]
@@ -87,6 +88,8 @@ class Judge:
 
     def group_of(self, free: FreeNode) -> Group:
         """Nodes of one group are refused together, and share what `spread` counts by label."""
+        if not self._labels:
+            return (free.name,) if self._by_name else ()
         values = tuple(free.node.labels.get(label) for label in self._labels)
         return (free.name, *values) if self._by_name else values
 
@@ -101,7 +104,11 @@ class Judge:
 
     def refuses_for_good(self, free: FreeNode) -> bool:
         """Whether it is refused whatever comes and goes."""
-        return any(refuses(free, self.ask, self._books) for refuses in self._firm)
+        ask, books = self.ask, self._books
+        for refuses in self._firm:  # noqa: SIM110 - a generator would cost more than all of them
+            if refuses(free, ask, books) is not None:
+                return True
+        return False
 
     def takes(self, free: FreeNode) -> bool:
         """Whether nothing refuses this node as things are."""
@@ -139,12 +146,14 @@ class Judge:
         """What `spread` adds beside so many instances of the service, in weighted millionths."""
         return round(self._weights.get("spread", 0.0) * spread(instances) * MILLIONTHS)
 
-    def terms(self, free: FreeNode, service: str) -> dict[str, float]:
-        """Each term as it counts: best fit takes `cpu` and `memory` the other way round."""
-        given = fit(free, self.ask)
-        assert given is not None, "asked only of nodes that take it"
+    def terms(self, free: FreeNode, given: Fit, service: str) -> dict[str, float]:
+        """Each term as it counts: best fit takes `cpu` and `memory` the other way round.
+
+        `given` is what `fit` says for this node.
+        """
+        ask = self.ask
         found = {
-            name: 1.0 - of(free, self.ask, given) if is_inverse else of(free, self.ask, given)
+            name: 1.0 - of(free, ask, given) if is_inverse else of(free, ask, given)
             for name, of, is_inverse, _ in self._terms
         }
         if "spread" in self._weights:
@@ -162,8 +171,10 @@ class Judge:
 
     def score(self, terms: dict[str, float]) -> float:
         """The weighted mean, 0 to 1: what people see."""
-        whole = sum(self._weights.values())
-        return sum(self._weights[name] * terms[name] for name in terms) / whole if whole else 0.0
+        if not self._whole_weight:
+            return 0.0
+        weights = self._weights
+        return sum([weights[name] * value for name, value in terms.items()]) / self._whole_weight
 
     def verdict(self, free: FreeNode, service: str) -> Verdict:
         """What every filter says of this node, or every score."""
@@ -176,6 +187,8 @@ class Judge:
             refusals["user"] = more
         if refusals:
             return Verdict(node=free.name, refusals=refusals)
-        terms = self.terms(free, service)
+        given = fit(free, self.ask)
+        assert given is not None, "the filters `cores` and `gpu` let it through"
+        terms = self.terms(free, given, service)
         shown = {name: round(value, 4) for name, value in terms.items()}
         return Verdict(node=free.name, terms=shown, score=round(self.score(terms), 4))

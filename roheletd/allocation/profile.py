@@ -18,6 +18,7 @@ def profile_of(section: AllocationConfig) -> Profile:
         queue_priority=section.queue_priority,
         queue_balance=section.queue_balance,
         preemption=section.preemption,
+        search_attempts=section.search_attempts,
         foreign_cpu_max=section.foreign_cpu_max,
         port_min=section.port_min,
         port_max=section.port_max,

@@ -38,12 +38,13 @@ class Ranking:
         self._some_node: dict[Group, str] = {}
         self._seen = len(books.changes)
         for name, free in books.nodes.items():
-            if not judge.refuses_for_good(free):
-                group = self._groups[name] = judge.group_of(free)
-                self._some_node[group] = name
-                heap = self.heaps.setdefault(group, [])
-                if (worth := self._judged(name)) is not None:
-                    heap.append(self.entry(name, worth))
+            if judge.refuses_for_good(free):
+                continue
+            group = self._groups[name] = judge.group_of(free)
+            if group not in self.heaps:
+                self.heaps[group], self._some_node[group] = [], name
+            if (worth := self._judged(name)) is not None:
+                self.heaps[group].append(self.entry(name, worth))
         for heap in self.heaps.values():
             heapify(heap)
 

@@ -25,7 +25,7 @@ TWO_MOVES = 0.3
 PRIORITISED = 0.7
 """How many of the steps keep to the queue's priority: the others count only where all fits."""
 
-Quality = tuple[int, int, int]
+Quality = tuple[int, int]
 
 
 class Search:
@@ -62,9 +62,12 @@ class Search:
                 self.best, best = attempt, quality
 
     def _tries(self) -> int:
-        """As many as are configured, and as are worth it: an order of one is no order."""
+        """As many as are configured, and as are worth it: an order of one is no order.
+
+        None where a user's algorithm decides, or where whoever comes first may push others out.
+        """
         task, profile = self._task, self._task.profile
-        if task.hooks is not None or not self._services:
+        if task.hooks is not None or profile.preemption or not self._services:
             return 0
         missing = sum(len(it.missing) + len(it.moving) for it in task.lacking)
         cost = len(task.snapshot.nodes) * len(self._services) + 2 * missing
@@ -105,6 +108,6 @@ class Search:
 
 
 def _quality(attempt: Attempt) -> Quality:
-    """Most instances in place; of equals the fewest disturbed; of equals the fewest pushed out."""
+    """Most instances in place; of equals the fewest disturbed."""
     attempt.run()
-    return (attempt.in_place, -attempt.disturbed, -len(attempt.preempted))
+    return attempt.in_place, -attempt.disturbed

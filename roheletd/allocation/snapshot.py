@@ -53,12 +53,13 @@ class ForeignLoad(Struct, frozen=True, kw_only=True):
 class Condition(Struct, frozen=True, kw_only=True):
     """What is soft about a node. The defaults are those of one that has reported nothing.
 
-    `busy` is the measured use of each core, ours included, as a share of it. `refused_images` are
+    A `witness` runs nothing, whatever its machine could. `busy` is the measured use of each core, ours included, as a share of it. `refused_images` are
     those that the node could not get when it last tried, with the reason. `charge` is 0 to 1.
     """
 
     liveness: Liveness = "alive"
     cordoned: bool = False
+    witness: bool = False
     foreign: ForeignLoad = ForeignLoad()
     busy: Mapping[int, float] = {}
     images: frozenset[str] = frozenset()
@@ -217,7 +218,11 @@ def idle(node: Node, condition: Condition, profile: Profile) -> FreeNode:
     foreign = condition.foreign
     # A core of no size can hold nothing, and has no share that could be used.
     sizes = {core: size for core, size in node.capacity.cores.items() if size}
-    cores = {core: size - _foreign_on(core, size, foreign, profile) for core, size in sizes.items()}
+    cores = sizes
+    if foreign.cores_millicores:
+        cores = {
+            core: size - _foreign_on(core, size, foreign, profile) for core, size in sizes.items()
+        }
     used, squares = _used(cores, sizes)
     gpus = tuple(
         FreeGpu(gpu=gpu, percent=gpu.percent, memory_mib=gpu.memory_mib)
@@ -232,7 +237,7 @@ def idle(node: Node, condition: Condition, profile: Profile) -> FreeNode:
         used=used,
         used_squares=squares,
         held={},
-        load={core: _load(0, size, condition.busy.get(core, 0.0)) for core, size in sizes.items()},
+        load={core: min(1.0, condition.busy.get(core, 0.0)) for core in sizes},
         holders={},
         sensitive={},
         cpu_millicores=sum(cores.values()),

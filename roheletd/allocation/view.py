@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from roheletd.allocation.foreign import foreign_loads, refused_images, stranded
 from roheletd.allocation.snapshot import Condition, ForeignLoad, Profile, Snapshot, take
@@ -67,9 +68,13 @@ def snapshot_with(
     """The same with other placements than those of the state."""
     nodes = state.nodes
     unheard = Condition(liveness="never seen")
+    conditions = {name: view.conditions.get(name, unheard) for name in nodes}
+    for name in conditions.keys() & state.members.keys():
+        if state.members[name].witness:
+            conditions[name] = replace(conditions[name], witness=True)
     return take(
         nodes=nodes,
-        conditions={name: view.conditions.get(name, unheard) for name in nodes},
+        conditions=conditions,
         placements=held,
         profile=profile,
         services=(known.service for known in state.services.values()),

@@ -133,7 +133,7 @@ some_low = some.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(some_low, some.integers(100, 1000), some.integers(0, 4000))
 def test_every_victim_is_needed(
     low: list[tuple[int, int, int]], need: int, memory_mib: int

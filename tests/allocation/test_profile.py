@@ -14,6 +14,7 @@ SAID = AllocationConfig(
     queue_priority=1,
     queue_balance=7,
     preemption=True,
+    search_attempts=5,
     foreign_cpu_max=0.25,
     port_min=30_000,
     port_max=30_100,
