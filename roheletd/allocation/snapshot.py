@@ -53,8 +53,9 @@ class ForeignLoad(Struct, frozen=True, kw_only=True):
 class Condition(Struct, frozen=True, kw_only=True):
     """What is soft about a node. The defaults are those of one that has reported nothing.
 
-    A `witness` runs nothing, whatever its machine could. `busy` is the measured use of each core, ours included, as a share of it. `refused_images` are
-    those that the node could not get when it last tried, with the reason. `charge` is 0 to 1.
+    A `witness` runs nothing, whatever its machine could. `busy` is the measured use of each core,
+    ours included, as a share of it. `refused_images` are those that the node could not get when it
+    last tried, with the reason. `charge` is 0 to 1.
     """
 
     liveness: Liveness = "alive"
