@@ -303,7 +303,7 @@ def accelerators(service: Service) -> dict[str, int]:
 
 def demand(service: Service) -> tuple[int, ...]:
     """Millicores per core, largest first; a service with no vector fills whole cores in turn."""
-    if service.cores:
-        return tuple(sorted((need for need in service.cores if need > 0), reverse=True))
+    if needs := tuple(sorted((need for need in service.cores if need > 0), reverse=True)):
+        return needs
     whole, rest = divmod(service.cpu_millicores, MILLICORES_PER_CORE)
     return (MILLICORES_PER_CORE,) * whole + ((rest,) if rest else ())

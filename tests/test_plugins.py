@@ -550,7 +550,7 @@ def placed(stage: Stage, *nodes: Node, conditions: dict[str, Condition] | None =
     found = {name: Condition() for name in known} | (conditions or {})
     snapshot = take(nodes=known, conditions=found, placements=(), profile=Profile())
     allocator = Allocator(Books(snapshot, Profile()), 1, stage.algorithm.hooks())
-    (at,), _ = allocator.fill(SERVICE, ["web.1"], 1)
+    (at,) = allocator.fill(SERVICE, ["web.1"], 1)
     return at.node
 
 

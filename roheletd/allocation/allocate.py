@@ -67,27 +67,44 @@ class Allocator:
         self._refused: dict[Ranking, tuple[int, tuple[Verdict, ...]]] = {}
 
     def fill(
-        self, service: Service, instances: Sequence[str], revision: int
-    ) -> tuple[list[Placement], Unplaceable | None]:
-        """A place for each of `instances` in turn, and why there is none for the rest."""
+        self, service: Service, instances: Sequence[str], revision: int, *, packed: bool = False
+    ) -> list[Placement]:
+        """A place for each of `instances` in turn, until there is none (see `unplaceable`).
+
+        `packed`: nodes are chosen as by best fit, whatever the service's strategy; not in place of
+        first fit, which has been promised.
+        """
         placements: list[Placement] = []
         while True:
             try:
-                refused = self._fill(service, instances, revision, placements)
+                self._fill(service, instances, revision, placements, packed=packed)
             except HookFailed:
                 # The hook is None from now on, and so is what was worked out with it.
                 self._rankings.clear()
             else:
-                return placements, refused
+                return placements
 
-    def ranking(self, service: Service) -> Ranking:
+    def unplaceable(self, service: Service) -> Unplaceable:
+        """Why no node takes one more; found once for all services of the same ask."""
+        ranking = self.ranking(service)
+        at = len(self.books.changes)
+        known_at, verdicts = self._refused.get(ranking, (-1, ()))
+        if known_at != at:
+            nodes = self.books.nodes.values()
+            verdicts = tuple(ranking.judge.verdict(free, service.name) for free in nodes)
+            self._refused[ranking] = (at, verdicts)
+        return Unplaceable(service=service.name, verdicts=verdicts)
+
+    def ranking(self, service: Service, *, packed: bool = False) -> Ranking:
         """The ranking that this service shares with all of the same needs."""
         ask = ask_of(service, self.books.shunned_by, tight=self._tight)
         strategy = service.strategy or self.books.profile.strategy
+        if packed and strategy == "worst_fit":
+            strategy = "best_fit"
         own = service.name if self._looks_at_nodes else ""
         ranking = self._rankings.get((ask, strategy, own))
         if ranking is None:
-            judge = judge_of(service, ask, self.books, self._hooks)
+            judge = judge_of(service, ask, self.books, strategy, self._hooks)
             ranking = Ranking(judge, self.books, strategy, self._ties.__getitem__)
             self._rankings[ask, strategy, own] = ranking
         return ranking
@@ -134,22 +151,29 @@ class Allocator:
         instances: Sequence[str],
         revision: int,
         placements: list[Placement],
-    ) -> Unplaceable | None:
+        *,
+        packed: bool,
+    ) -> None:
         """Adds to `placements`, so that what was given out is known also where a hook fails."""
-        ranking = self.ranking(service)
+        ranking = self.ranking(service, packed=packed)
+        # Scores are compared later on, so that all of a service are of its own strategy.
+        judge = self._own_judge(service, ranking.judge) if packed else ranking.judge
         turn = Turn(ranking, self.books, service.name, over_nodes=service.spread_over is None)
         try:
             for instance in instances[len(placements) :]:
                 node = self._chosen(service, ranking.judge, turn)
                 if node is None:
-                    return self._unplaceable(service, ranking)
-                found = self.placement(service, ranking.judge, node, instance, revision)
+                    return
+                found = self.placement(service, judge, node, instance, revision)
                 self.books.place(found)
                 turn.placed(node)
                 placements.append(found)
         finally:
             turn.close()
-        return None
+
+    def _own_judge(self, service: Service, judge: Judge) -> Judge:
+        strategy = service.strategy or self.books.profile.strategy
+        return judge_of(service, judge.ask, self.books, strategy, self._hooks)
 
     def _chosen(self, service: Service, judge: Judge, turn: Turn) -> str | None:
         """By the user's algorithm where there is one that chooses, else the best of the ranking."""
@@ -165,25 +189,17 @@ class Allocator:
             )
         return best
 
-    def _unplaceable(self, service: Service, ranking: Ranking) -> Unplaceable:
-        """Services of one ask are refused for the same reasons, which are found only once."""
-        at = len(self.books.changes)
-        known_at, verdicts = self._refused.get(ranking, (-1, ()))
-        if known_at != at:
-            nodes = self.books.nodes.values()
-            verdicts = tuple(ranking.judge.verdict(free, service.name) for free in nodes)
-            self._refused[ranking] = (at, verdicts)
-        return Unplaceable(service=service.name, verdicts=verdicts)
 
-
-def judge_of(service: Service, ask: Ask, books: Books, hooks: Hooks | None = None) -> Judge:
+def judge_of(
+    service: Service, ask: Ask, books: Books, strategy: StrategyName, hooks: Hooks | None = None
+) -> Judge:
     """A judge for this service; with hooks that look at nodes it is that of no other one."""
     asks = hooks.filter if hooks is not None else None
     scores = hooks.score if hooks is not None else None
     return Judge(
         ask,
         books,
-        service.strategy or books.profile.strategy,
+        strategy,
         refuses_more=None if asks is None else partial(asks, service=service),
         scores_more=None if scores is None else partial(scores, service=service),
     )
@@ -196,7 +212,7 @@ def explain(
     books = Books(snapshot, profile)
     ask = ask_of(service, snapshot.shunned_by)
     while True:
-        judge = judge_of(service, ask, books, hooks)
+        judge = judge_of(service, ask, books, service.strategy or profile.strategy, hooks)
         try:
             return tuple(judge.verdict(free, service.name) for free in books.nodes.values())
         except HookFailed:
@@ -208,8 +224,8 @@ def allocate(
 ) -> Placement | Unplaceable:
     """One placement, without instance name and revision, which are the caller's to give."""
     allocator = Allocator(Books(snapshot, profile), rng.getrandbits(64))
-    placements, refused = allocator.fill(service, [""], 0)
-    return refused or placements[0]
+    placements = allocator.fill(service, [""], 0)
+    return placements[0] if placements else allocator.unplaceable(service)
 
 
 def _tie(seeded_name: bytes) -> int:

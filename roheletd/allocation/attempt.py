@@ -1,12 +1,10 @@
-"""One way through a pass: who has their turn when, what they get, and who has to wait.
-
-Several ways may be tried from one `Task` before one of them is proposed (see `schedule.Round`).
-"""
+"""A pass under way: who has their turn when, what they get, and who has to wait."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from msgspec import Struct
 
@@ -15,13 +13,18 @@ from roheletd.allocation.allocate import Allocator, Unplaceable
 from roheletd.allocation.books import Books
 from roheletd.allocation.preempt import preemption
 from roheletd.allocation.queue import in_turn
-from roheletd.allocation.snapshot import FreeNode, Profile, Snapshot
+from roheletd.allocation.snapshot import Profile, Snapshot
 from roheletd.allocation.wanted import Wanted
 from roheletd.cluster.commands import Place
-from roheletd.cluster.state import service_of
-from roheletd.model import Placement
+from roheletd.cluster.state import Definition, service_of
+from roheletd.model import Placement, Service, demand
 
 BATCH_PLACEMENTS = 200
+BATCH_BYTES = 200_000
+"""About: what one entry of the log holds, which is far below what an entry may."""
+
+WHOLE_BYTES_MAX = 600_000
+"""About: what an application may need that starts in one entry."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +59,11 @@ class Task:
         ]
 
 
-class Way(Struct, frozen=True, kw_only=True):
-    """How a task may be gone about.
+class Loose(Struct, frozen=True, kw_only=True):
+    """The missing instances of one service, with a place or without, until they are proposed."""
 
-    `order` names the services whose turn is free, in the order of it (empty: the largest first).
-    `tight` takes the tightest cores that have room, and not the freest. Not `prioritised`, nobody
-    has their turn first for being sensitive: good only where there is enough for all.
-    """
-
-    order: tuple[str, ...] = ()
-    tight: bool = False
-    prioritised: bool = True
+    known: Definition
+    instances: tuple[str, ...]
 
 
 class _Unit(Struct, frozen=True, kw_only=True):
@@ -77,72 +74,92 @@ class _Unit(Struct, frozen=True, kw_only=True):
 
 
 class Attempt:
-    """A task under way. `unplaceable` and `preempted` grow while the batches are taken.
+    """`unplaceable` and `preempted` grow while the batches are taken.
 
     `unplaceable` are services with the reasons, `preempted` instances and for whom they had to go.
+    After `run`, the `loose` instances, which are `placed` like this, may change places among
+    themselves, until they are settled.
     """
 
-    def __init__(self, task: Task, way: Way) -> None:
+    def __init__(self, task: Task) -> None:
         self.unplaceable: dict[str, Unplaceable] = {}
         self.preempted: dict[str, str] = {}
-        self.placed = 0
+        self.loose: list[Loose] = []
+        self.placed: dict[str, Placement] = {}
         self._task = task
-        self._way = way
         self._wanted = task.wanted
         self._kept = dict(task.kept)
         self._released = set(task.released)
         self._pushed_out: deque[str] = deque()
-        self._places: list[Place] | None = None
+        self._firm: list[tuple[list[Placement], bool]] | None = None
 
     @cached_property
-    def _allocator(self) -> Allocator:
+    def allocator(self) -> Allocator:
         task = self._task
-        books = Books(task.snapshot, task.profile)
-        return Allocator(books, task.seed, task.hooks, tight=self._way.tight)
+        return Allocator(Books(task.snapshot, task.profile), task.seed, task.hooks)
 
     def run(self) -> None:
-        """All batches at once, to be looked at before they are proposed."""
-        self._places = list(self._make_batches(BATCH_PLACEMENTS))
+        """All turns at once, to be looked at before anything is proposed."""
+        firm: list[tuple[list[Placement], bool]] = []
+        for unit in self._units():
+            if unit.together:
+                firm += [(found, True) for found in self._whole(unit)]
+                continue
+            (member,) = unit.members
+            for found in self._missing(member):
+                self.placed |= {at.instance: at for at in found}
+            if member.missing:
+                self.loose.append(Loose(known=member.known, instances=member.missing))
+            firm += [(found, False) for found in self._moving(member)]
+        self._firm = firm
 
-    @property
-    def is_perfect(self) -> bool:
-        return not self.unplaceable and self.disturbed <= _disturbed(
-            self._task.snapshot.nodes.values()
-        )
-
-    @property
-    def disturbed(self) -> int:
-        """How many cores sensitive instances hold that somebody else holds, too."""
-        return _disturbed(self._allocator.books.nodes.values())
-
-    @property
-    def in_place(self) -> int:
-        """How many instances have a place at the end."""
-        return len(self._kept) + self.placed
+    def settle(self, placed: Mapping[str, Placement]) -> None:
+        """The loose instances are placed like this, as the books say by now."""
+        for it in self.loose:
+            service = it.known.service
+            were_short = any(name not in self.placed for name in it.instances)
+            if any(name not in placed for name in it.instances):
+                self.unplaceable[service.name] = self.allocator.unplaceable(service)
+            elif were_short:
+                del self.unplaceable[service.name]
+        self.placed = dict(placed)
 
     def batches(self, size: int = BATCH_PLACEMENTS) -> Iterator[Place]:
         """Entries to propose one after the other. A whole application is one of its own."""
-        return self._make_batches(size) if self._places is None else iter(self._places)
+        waiting: list[Placement] = []
+        for found, together in self._found():
+            if together and waiting:
+                yield self._batch(waiting)
+                waiting = []
+            if together:
+                yield self._batch(found, together=True)
+                continue
+            for at in found:
+                waiting.append(at)
+                if len(waiting) >= size or _bytes_of(waiting) >= BATCH_BYTES:
+                    yield self._batch(waiting)
+                    waiting = []
+        if waiting or self._released:
+            yield self._batch(waiting)
 
-    def _make_batches(self, size: int) -> Iterator[Place]:
-        placements: list[Placement] = []
+    def _found(self) -> Iterator[tuple[list[Placement], bool]]:
+        """Placements, and whether they have to be in one entry."""
+        if self._firm is not None:
+            yield list(self.placed.values()), False
+            yield from self._firm
+            return
         for unit in self._units():
-            if unit.together and placements:
-                yield self._batch(placements)
-                placements = []
-            parts = self._whole(unit) if unit.together else self._single(unit.members[0], size)
-            for found in parts:
-                placements += found
-                if unit.together or len(placements) >= size:
-                    yield self._batch(placements, together=unit.together)
-                    placements = []
-        if placements or self._released:
-            yield self._batch(placements)
+            if unit.together:
+                for found in self._whole(unit):
+                    yield found, True
+            else:
+                (member,) = unit.members
+                for found in chain(self._missing(member), self._moving(member)):
+                    yield found, False
 
     def _batch(self, placements: list[Placement], *, together: bool = False) -> Place:
         released = self._released - {at.instance for at in placements}
         self._released = set()
-        self.placed += len(placements)
         return Place(
             placements=tuple(placements), released=tuple(sorted(released)), together=together
         )
@@ -156,9 +173,8 @@ class Attempt:
         profile = self._task.profile
         due = in_turn(
             (it.known for it in self._wanted.values() if it.missing or it.moving),
-            queue_priority=profile.queue_priority if self._way.prioritised else 0,
+            queue_priority=profile.queue_priority,
             queue_balance=profile.queue_balance,
-            order=self._way.order,
         )
         order = [known.service for known in due]
         for service in order:
@@ -187,51 +203,76 @@ class Attempt:
                 members[service.application].add(service.name)
         return members
 
-    def _single(self, wanting: Wanted, size: int) -> Iterator[list[Placement]]:
-        """What one service gets, at most `size` at a time."""
+    def _missing(self, wanting: Wanted) -> Iterator[list[Placement]]:
+        """What one service gets for its missing instances, some at a time."""
         service, revision = wanting.known.service, wanting.known.revision
         missing = wanting.missing
-        for start in range(0, len(missing), size):
-            found, refused = self._allocator.fill(service, missing[start : start + size], revision)
+        for start in range(0, len(missing), BATCH_PLACEMENTS):
+            some = missing[start : start + BATCH_PLACEMENTS]
+            found = self.allocator.fill(service, some, revision)
             yield found
-            if refused is not None:
+            if len(found) < len(some):
+                refused = self.allocator.unplaceable(service)
                 left = missing[start + len(found) :]
                 pushed = self._pushing(wanting, left) if self._task.profile.preemption else []
                 if len(pushed) < len(left):
                     self.unplaceable[service.name] = refused
                 yield pushed
                 return
-        for at in wanting.moving:
-            found, refused = self._moved(wanting, at)
-            if refused is not None:
-                self.unplaceable[service.name] = refused
-                return
-            yield found
 
-    def _moved(self, wanting: Wanted, at: Placement) -> tuple[list[Placement], Unplaceable | None]:
+    def _moving(self, wanting: Wanted) -> Iterator[list[Placement]]:
+        """Other places for the instances that should move, once none is missing."""
+        name = wanting.known.service.name
+        for at in wanting.moving:
+            if name in self.unplaceable:
+                return
+            if found := self._moved(wanting, at):
+                yield found
+
+    def _moved(self, wanting: Wanted, at: Placement) -> list[Placement]:
         """Another place for an instance, which would not be in its own way there; else it stays."""
-        self._allocator.books.take_back(at)
         service, revision = wanting.known.service, wanting.known.revision
-        found, refused = self._allocator.fill(service, [at.instance], revision)
-        if refused is not None:
-            self._allocator.books.place(at)
-        else:
+        self.allocator.books.take_back(at)
+        found = self.allocator.fill(service, [at.instance], revision)
+        if found:
             del self._kept[at.instance]
-        return found, refused
+        else:
+            self.unplaceable[service.name] = self.allocator.unplaceable(service)
+            self.allocator.books.place(at)
+        return found
 
     def _whole(self, unit: _Unit) -> Iterator[list[Placement]]:
         """All of an application, or else nothing of it."""
         placements: list[Placement] = []
+        if (too_large := self._too_large(unit)) is not None:
+            self._hold_back(unit, too_large)
+            return
         for wanting in unit.members:
             service, revision = wanting.known.service, wanting.known.revision
-            found, refused = self._allocator.fill(service, wanting.missing, revision)
+            found = self.allocator.fill(service, wanting.missing, revision)
             placements += found
-            if refused is not None:
+            if len(found) < len(wanting.missing):
+                refused = self.allocator.unplaceable(service)
                 for at in placements:
-                    self._allocator.books.take_back(at)
+                    self.allocator.books.take_back(at)
                 self._hold_back(unit, refused)
                 return
         yield placements
+
+    def _too_large(self, unit: _Unit) -> Unplaceable | None:
+        """It is proposed in one entry, which has to fit into one message."""
+        estimates = {
+            it.known.service.name: len(it.missing) * _bytes_for(it.known.service)
+            for it in unit.members
+        }
+        if sum(estimates.values()) <= WHOLE_BYTES_MAX:
+            return None
+        largest = max(estimates, key=lambda name: estimates[name])
+        return Unplaceable(
+            service=largest,
+            because="it has too many instances to start in one step: ask for fewer, or without "
+            "all_or_nothing",
+        )
 
     def _hold_back(self, unit: _Unit, refused: Unplaceable) -> None:
         for wanting in unit.members:
@@ -247,7 +288,7 @@ class Attempt:
     def _pushing(self, wanting: Wanted, instances: tuple[str, ...]) -> list[Placement]:
         """Places for `instances` where others have to go."""
         service, revision = wanting.known.service, wanting.known.revision
-        allocator = self._allocator
+        allocator = self.allocator
         judge = allocator.ranking(service).judge
         placements = []
         for instance in instances:
@@ -277,7 +318,11 @@ class Attempt:
         return self._wanted[service].known.service.priority
 
 
-def _disturbed(nodes: Iterable[FreeNode]) -> int:
-    return sum(
-        count for free in nodes for core, count in free.sensitive.items() if free.holders[core] > 1
-    )
+def _bytes_of(placements: list[Placement]) -> int:
+    """About how long they are in the log."""
+    return sum([400 + 48 * len(at.ports) + 10 * len(at.cores) for at in placements])
+
+
+def _bytes_for(service: Service) -> int:
+    """The same of one placement to come."""
+    return 400 + 48 * len(service.ports) + 10 * len(demand(service))

@@ -6,7 +6,7 @@ while: what nobody can place costs the leader less and less.
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 
 from msgspec import Struct
@@ -26,23 +26,20 @@ def in_turn(
     *,
     queue_priority: int,
     queue_balance: int,
-    order: Sequence[str] = (),
 ) -> Iterator[Definition]:
     """Higher `priority` first; within one, sensitive services as `queue_priority` says.
 
-    After `queue_balance` prioritised ones in a row, one other service has its turn. What came with
-    one command has its turns in this `order`, else the largest first.
+    After `queue_balance` prioritised ones in a row, one other service has its turn. Of what came
+    with one command the largest is first.
     """
-    places = {name: place for place, name in enumerate(order)}
-    waiting = sorted(services, key=lambda known: _arrival(known, places))
+    waiting = sorted(services, key=_arrival)
     for _, same in groupby(waiting, key=lambda known: known.service.priority):
         yield from _balanced(list(same), queue_priority, queue_balance)
 
 
-def _arrival(known: Definition, places: Mapping[str, int]) -> tuple[int, int, int, int, str]:
+def _arrival(known: Definition) -> tuple[int, int, int, str]:
     service = known.service
-    place = places.get(service.name, 0)
-    return -service.priority, known.created_at, place, -cpu_need(service), service.name
+    return -service.priority, known.created_at, -cpu_need(service), service.name
 
 
 def _balanced(

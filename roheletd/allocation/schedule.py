@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from roheletd.allocation.algorithm import Hooks
 from roheletd.allocation.allocate import Unplaceable
-from roheletd.allocation.attempt import Attempt, Task, Way
+from roheletd.allocation.attempt import Attempt, Task
 from roheletd.allocation.search import Search
 from roheletd.allocation.snapshot import Profile
 from roheletd.allocation.view import View, snapshot_with
@@ -113,13 +113,13 @@ class Round:
         return frozenset(it.known.service.name for it in self._task.lacking)
 
     def search(self) -> Iterator[None]:
-        """Other ways, one at a time, as far as they are worth it; a breath between them."""
+        """Second thoughts, as far as they are worth it, with a breath before each."""
         search = Search(self._task, self._rng)
         yield from search.steps()
-        self._attempt = search.best
+        self._attempt = search.attempt
 
     def batches(self) -> Iterator[Place]:
         """Entries to propose one after the other. A whole application is one of its own."""
-        attempt = self._attempt or Attempt(self._task, Way())
+        attempt = self._attempt or Attempt(self._task)
         self.unplaceable, self.preempted = attempt.unplaceable, attempt.preempted
         yield from attempt.batches()

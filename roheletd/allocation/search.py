@@ -1,113 +1,167 @@
-"""Other ways to go about a pass, where the first leaves somebody out or disturbs somebody.
+"""Second thoughts about a pass that leaves somebody out, or puts a sensitive service beside others.
 
-Whose turn comes when is free among services that came with one command, and so is which of the
-cores that have room are taken. A greedy allocator is only as good as its order: so the largest
-first and the smallest first are tried, on the freest and on the tightest cores, and from the best
-of these a hill is climbed. One or two services change their place in the order, and what is no
-worse is kept: local search over permutations, as for other packing problems without an exact way.
+One service after the other is a good guess and no more. Before it is proposed, a few nodes are
+emptied of what this pass put there and filled again in another order, on other cores, packed or
+spread; what is no worse is kept. This is "ruin and recreate" (Schrimpf et al. 2000) with a bounded
+number of tries: each costs little, and with the same seed it gives the same.
+
+Nobody pays for it: of those with the same priority that came with one command, no fewer are placed
+than before, counting first those that the queue prefers; those with a higher priority, or who came
+earlier, count before them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 
-from msgspec.structs import replace
+from roheletd.allocation.allocate import Allocator
+from roheletd.allocation.attempt import Attempt, Task
+from roheletd.allocation.queue import goes_first
+from roheletd.allocation.snapshot import FreeNode
+from roheletd.model import Placement, is_cpu_sensitive
 
-from roheletd.allocation.ask import cpu_need
-from roheletd.allocation.attempt import Attempt, Task, Way
-from roheletd.model import Service, demand
+INSTANCES_MAX = 500
+"""With more missing than this the first guess has to do."""
 
-WORK_MAX = 20_000
-"""How many judgements all attempts of a pass may cost: a fraction of a second on a small board."""
+JUDGEMENTS_MAX = 20_000
+"""As many as four rankings for each service may take: a part of a second on a small board."""
 
-TWO_MOVES = 0.3
-"""How often a step moves two services and not one: what one cannot mend, two may."""
+TRIES_ALONE = 4
+"""One service has no order: only other cores and other nodes can help it."""
 
-PRIORITISED = 0.7
-"""How many of the steps keep to the queue's priority: the others count only where all fits."""
+EMPTIED = (1, 2, 2, 3)
+DISTURBED_TOO = 0.7
+"""How often a node is emptied, too, on which a sensitive instance shares a core."""
 
-Quality = tuple[int, int]
+Worth = tuple[int, ...]
+"""By standing: preferred ones with a place, all with a place; at last, how few are disturbed."""
 
 
 class Search:
-    """`best` is the best attempt so far; None: the first way will do, or trying is too dear."""
+    """`attempt` is what was found, None where there was no search."""
 
     def __init__(self, task: Task, rng: Random) -> None:
-        self.best: Attempt | None = None
+        self.attempt: Attempt | None = None
         self._task = task
         self._rng = rng
-        self._services = sorted(
-            (it.known.service for it in task.lacking), key=lambda it: (-cpu_need(it), it.name)
-        )
 
     def steps(self) -> Iterator[None]:
-        """One more attempt at each step, until one is perfect."""
-        tries = self._tries()
-        if not tries:
+        """A breath before each try; to be gone through to the end."""
+        if not self._is_worth_it():
             return
-        first, *others = self._first_ways()
-        self.best = Attempt(self._task, first)
-        best = height = _quality(self.best)
-        here = first
-        for _ in range(tries):
-            if self.best.is_perfect:
-                return
+        attempt = Attempt(self._task)
+        attempt.run()
+        arrangement = _Arrangement(self._task, attempt, self._rng)
+        tries = self._task.profile.search_attempts
+        for _ in range(tries if len(attempt.loose) > 1 else min(tries, TRIES_ALONE)):
+            if arrangement.is_perfect:
+                break
             yield
-            way = others.pop(0) if others else self._neighbour(here)
-            attempt = Attempt(self._task, way)
-            quality = _quality(attempt)
-            if quality >= height:
-                here, height = way, quality
-            is_fair = way.prioritised or attempt.is_perfect
-            if is_fair and quality > best:
-                self.best, best = attempt, quality
+            arrangement.improve()
+        attempt.settle(arrangement.placed)
+        self.attempt = attempt
 
-    def _tries(self) -> int:
-        """As many as are configured, and as are worth it: an order of one is no order.
-
-        None where a user's algorithm decides, or where whoever comes first may push others out.
-        """
-        task, profile = self._task, self._task.profile
-        if task.hooks is not None or profile.preemption or not self._services:
-            return 0
-        missing = sum(len(it.missing) + len(it.moving) for it in task.lacking)
-        cost = len(task.snapshot.nodes) * len(self._services) + 2 * missing
-        most = profile.search_attempts if len(self._services) > 1 else 1
-        return min(profile.search_attempts, most, WORK_MAX // max(1, cost))
-
-    def _first_ways(self) -> list[Way]:
-        large = tuple(it.name for it in self._services)
-        small = tuple(it.name for it in sorted(self._services, key=self._size))
-        return [
-            Way(order=large),
-            Way(order=large, tight=True),
-            Way(order=small, tight=True),
-            Way(order=small),
-        ]
-
-    def _size(self, service: Service) -> tuple[float, str]:
-        """The largest share of an average node that it takes; a whole core counts as half a node.
-
-        Whole cores are rarer than their sum says: every other instance leaves a piece of one.
-        """
-        nodes = self._task.snapshot.nodes.values()
-        cpu = sum(free.size_millicores for free in nodes) or 1
-        memory = sum(free.node.capacity.memory_mib for free in nodes) or 1
-        share = max(
-            cpu_need(service) * len(nodes) / cpu,
-            service.memory_mib * len(nodes) / memory,
-            max(demand(service), default=0) / 2000,
-        )
-        return share, service.name
-
-    def _neighbour(self, way: Way) -> Way:
-        order = list(way.order)
-        for _ in range(2 if self._rng.random() < TWO_MOVES else 1):
-            moved = order.pop(self._rng.randrange(len(order)))
-            order.insert(self._rng.randrange(len(order) + 1), moved)
-        return replace(way, order=tuple(order), prioritised=self._rng.random() < PRIORITISED)
+    def _is_worth_it(self) -> bool:
+        """Not where a user's algorithm decides, or whoever comes first may push others out."""
+        task = self._task
+        if task.hooks is not None or task.profile.preemption or not task.profile.search_attempts:
+            return False
+        lacking = task.lacking
+        missing = sum(len(it.missing) for it in lacking)
+        judgements = 4 * len(task.snapshot.nodes) * len(lacking)
+        return 0 < missing <= INSTANCES_MAX and judgements <= JUDGEMENTS_MAX
 
 
-def _quality(attempt: Attempt) -> Quality:
-    """Most instances in place; of equals the fewest disturbed."""
-    attempt.run()
-    return attempt.in_place, -attempt.disturbed
+class _Arrangement:
+    """The loose instances of an attempt, as they are `placed` for now; the books say the same."""
+
+    def __init__(self, task: Task, attempt: Attempt, rng: Random) -> None:
+        self.placed: dict[str, Placement] = dict(attempt.placed)
+        self._rng = rng
+        self._loose = attempt.loose
+        self._wanted = sum(len(it.instances) for it in attempt.loose)
+        self._priority = task.profile.queue_priority
+        self._books = attempt.allocator.books
+        tight = Allocator(self._books, task.seed, tight=True)
+        self._allocators = (attempt.allocator, tight)
+        before = _disturbed(task.snapshot.nodes)
+        self._disturbed_before = sum(before.values())
+        self._disturbed = _disturbed(self._books.nodes)
+        self._seen = len(self._books.changes)
+        self._worth = self._worth_of(self.placed)
+
+    @property
+    def is_perfect(self) -> bool:
+        disturbed = sum(self._disturbed.values())
+        return len(self.placed) == self._wanted and disturbed <= self._disturbed_before
+
+    def improve(self) -> None:
+        """Empty some nodes and fill them again, or leave all as it was where that is worse."""
+        emptied = self._some_nodes()
+        gone = {name: at for name, at in self.placed.items() if at.node in emptied}
+        kept = {name: at for name, at in self.placed.items() if name not in gone}
+        for at in gone.values():
+            self._books.take_back(at)
+        again = self._filled(kept)
+        found = {**kept, **again}
+        worth = self._worth_of(found)
+        if worth >= self._worth:
+            self.placed, self._worth = found, worth
+            return
+        for at in again.values():
+            self._books.take_back(at)
+        for at in gone.values():
+            self._books.place(at)
+        self._look()
+
+    def _some_nodes(self) -> set[str]:
+        """A few, and mostly one more where somebody is disturbed."""
+        nodes = sorted({at.node for at in self.placed.values()})
+        count = min(len(nodes), self._rng.choice(EMPTIED))
+        chosen = set(self._rng.sample(nodes, count))
+        disturbed = sorted(name for name, count in self._disturbed.items() if count)
+        if disturbed and self._rng.random() < DISTURBED_TOO:
+            chosen.add(self._rng.choice(disturbed))
+        return chosen
+
+    def _filled(self, kept: Mapping[str, Placement]) -> dict[str, Placement]:
+        """Places for all that have none, in some order and in some manner."""
+        order = list(self._loose)
+        self._rng.shuffle(order)
+        if self._rng.random() < 1 / 2:
+            order.sort(key=lambda it: not is_cpu_sensitive(it.known.service.sensitivity))
+        packed = self._rng.random() < 1 / 2
+        allocator = self._rng.choice(self._allocators)
+        found: dict[str, Placement] = {}
+        for it in order:
+            left = [name for name in it.instances if name not in kept]
+            if left:
+                service, revision = it.known.service, it.known.revision
+                for at in allocator.fill(service, left, revision, packed=packed):
+                    found[at.instance] = at
+        return found
+
+    def _worth_of(self, placed: Mapping[str, Placement]) -> Worth:
+        self._look()
+        counts: dict[tuple[int, int], list[int]] = {}
+        for it in self._loose:
+            service = it.known.service
+            standing = counts.setdefault((-service.priority, it.known.created_at), [0, 0])
+            count = sum([name in placed for name in it.instances])
+            standing[0] += count if goes_first(service.sensitivity, self._priority) else 0
+            standing[1] += count
+        ranked = [number for _, standing in sorted(counts.items()) for number in standing]
+        return (*ranked, -sum(self._disturbed.values()))
+
+    def _look(self) -> None:
+        """Who is disturbed on the nodes that changed."""
+        changed = dict.fromkeys(self._books.changes[self._seen :])
+        self._seen = len(self._books.changes)
+        self._disturbed |= _disturbed({name: self._books.nodes[name] for name in changed})
+
+
+def _disturbed(nodes: Mapping[str, FreeNode]) -> dict[str, int]:
+    """By node: how many cores sensitive instances hold that somebody else holds, too."""
+    return {
+        name: sum([count for core, count in free.sensitive.items() if free.holders[core] > 1])
+        for name, free in nodes.items()
+    }

@@ -175,7 +175,8 @@ def _changed(
         if is_cpu_sensitive(placement.sensitivity):
             sensitive = dict(sensitive)
             for core in placement.cores:
-                _count(sensitive, core, sign)
+                if core in cores:
+                    _count(sensitive, core, sign)
         sizes, busy = free.node.capacity.cores, free.condition.busy
         for core, need in placement.cores.items():
             if core in cores:

@@ -38,6 +38,8 @@ AROUND_INSTANCES = (
     "reschedule_after_s",
     "on_isolation",
     "priority",
+    "strategy",
+    "spread_over",
     "all_or_nothing",
 )
 """Fields of a service that say how many instances there are and where, and not what one is."""

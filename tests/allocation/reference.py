@@ -5,7 +5,7 @@ from nothing but its capacity, its condition and all that is placed there. Nothi
 from one question to the next: no heap, no cache, no books.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
@@ -98,11 +98,7 @@ def decide(
     profile: Profile,
     rng: Random,
     away: Away,
-    *,
-    order: Sequence[str] = (),
-    tight: bool = False,
 ) -> Decision:
-    """Of what came with one command, those named in `order` have their turn in that order."""
     turns = [_turn(state, known, away) for known in state.services.values()]
     world = World(
         nodes=state.nodes,
@@ -112,10 +108,9 @@ def decide(
         placed=[at for turn in turns for at in turn.kept],
         witnesses=witnesses_of(state),
         seed=rng.getrandbits(64),
-        tight=tight,
     )
     decision = Decision()
-    queue = in_queue([turn for turn in turns if turn.lacking], profile, order)
+    queue = in_queue([turn for turn in turns if turn.lacking], profile)
     for party, is_whole in parties(queue, world):
         _serve(world, party, decision, is_whole=is_whole)
     still_there = {at.instance for at in world.placed}
@@ -157,12 +152,12 @@ def _leaves(state: ClusterState, at: Placement, away: Away) -> bool:
     return at.node in away.lost_for_s and away.lost_for_s[at.node] >= patience_s
 
 
-def in_queue(turns: list[Turn], profile: Profile, order: Sequence[str]) -> list[Turn]:
+def in_queue(turns: list[Turn], profile: Profile) -> list[Turn]:
     preferred = {0: (), 1: (1, 3), 2: (2, 3), 3: (1, 2, 3)}[profile.queue_priority]
     found: list[Turn] = []
     for priority in sorted({turn.service.priority for turn in turns}, reverse=True):
         level = [turn for turn in turns if turn.service.priority == priority]
-        level.sort(key=lambda turn: _arrival(turn, order))
+        level.sort(key=_arrival)
         first = [turn for turn in level if turn.service.sensitivity in preferred]
         others = [turn for turn in level if turn.service.sensitivity not in preferred]
         in_a_row = 0
@@ -176,10 +171,8 @@ def in_queue(turns: list[Turn], profile: Profile, order: Sequence[str]) -> list[
     return found
 
 
-def _arrival(turn: Turn, order: Sequence[str]) -> tuple[int, int, int, str]:
-    name = turn.service.name
-    place = order.index(name) if name in order else 0
-    return turn.known.created_at, place, -cpu_need(turn.service), name
+def _arrival(turn: Turn) -> tuple[int, int, str]:
+    return turn.known.created_at, -cpu_need(turn.service), turn.service.name
 
 
 def parties(queue: list[Turn], world: World) -> Iterator[tuple[list[Turn], bool]]:

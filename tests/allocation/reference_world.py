@@ -50,7 +50,6 @@ class World:
     placed: list[Placement]
     witnesses: frozenset[str]
     seed: int = 0
-    tight: bool = False
 
     def on(self, node: str) -> list[Placement]:
         return [at for at in self.placed if at.node == node]
@@ -134,10 +133,8 @@ def choose_cores(world: World, node: str, service: Service) -> dict[int, int] | 
 
 
 def _dislike(world: World, node: str, core: int, service: Service) -> tuple[int, int, int]:
-    """Who is there already comes first; then the freest, or the other way round the tightest."""
-    free = world.free_core(node, core)
-    company = _company(world, node, core, service)
-    return (company, free, -core) if world.tight else (company, -free, core)
+    """Who is there already comes first; then the freest."""
+    return _company(world, node, core, service), -world.free_core(node, core), core
 
 
 def _company(world: World, node: str, core: int, service: Service) -> int:

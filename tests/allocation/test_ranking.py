@@ -31,7 +31,7 @@ def many(count: int, **labels: str) -> list[Node]:
 
 def place(to: Allocator, service: Service, count: int = 1) -> list[str]:
     names = [f"{service.name}.{number}" for number in range(1, count + 1)]
-    return [at.node for at in to.fill(service, names, 1)[0]]
+    return [at.node for at in to.fill(service, names, 1)]
 
 
 class Counted:
@@ -89,11 +89,11 @@ def test_a_turn_leaves_the_ranking_as_if_it_had_been_made_anew(strategy: Strateg
         place(to, rng.choice(services), count=rng.randint(1, 3))
         fresh = Allocator(to.books, 1)
         probe = rng.choice(services)
-        (here,) = to.fill(probe, ["probe.1"], 1)[0] or [None]
+        (here,) = to.fill(probe, ["probe.1"], 1) or [None]
         if here is None:
             break
         to.books.take_back(here)
-        (there,) = fresh.fill(probe, ["probe.1"], 1)[0]
+        (there,) = fresh.fill(probe, ["probe.1"], 1)
         fresh.books.take_back(there)
         assert here == there
 

@@ -60,6 +60,8 @@ def test_a_change_of_replicas_alone_keeps_the_revision() -> None:
         {"on_isolation": "stop"},
         {"priority": 7},
         {"all_or_nothing": True},
+        {"strategy": "best_fit"},
+        {"spread_over": "zone"},
     ],
 )
 def test_what_is_said_of_lost_nodes_and_of_the_queue_is_changed_without_a_new_revision(
@@ -80,7 +82,6 @@ def test_what_is_said_of_lost_nodes_and_of_the_queue_is_changed_without_a_new_re
         {"architectures": ("arm64",)},
         {"affinity": (Neighbour(service="api"),)},
         {"anti_affinity": (Neighbour(service="api"),)},
-        {"spread_over": "zone"},
         {"spread_devices": True},
     ],
 )
