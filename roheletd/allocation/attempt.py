@@ -17,7 +17,7 @@ from roheletd.allocation.snapshot import Profile, Snapshot
 from roheletd.allocation.wanted import Wanted
 from roheletd.cluster.commands import Place
 from roheletd.cluster.state import Definition, service_of
-from roheletd.model import Placement, Service, demand
+from roheletd.model import Placement, demand
 
 BATCH_PLACEMENTS = 200
 BATCH_BYTES = 200_000
@@ -127,18 +127,20 @@ class Attempt:
     def batches(self, size: int = BATCH_PLACEMENTS) -> Iterator[Place]:
         """Entries to propose one after the other. A whole application is one of its own."""
         waiting: list[Placement] = []
+        length = 0
         for found, together in self._found():
             if together and waiting:
                 yield self._batch(waiting)
-                waiting = []
+                waiting, length = [], 0
             if together:
                 yield self._batch(found, together=True)
                 continue
             for at in found:
                 waiting.append(at)
-                if len(waiting) >= size or _bytes_of(waiting) >= BATCH_BYTES:
+                length += _bytes(len(at.ports), len(at.cores))
+                if len(waiting) >= size or length >= BATCH_BYTES:
                     yield self._batch(waiting)
-                    waiting = []
+                    waiting, length = [], 0
         if waiting or self._released:
             yield self._batch(waiting)
 
@@ -262,8 +264,9 @@ class Attempt:
     def _too_large(self, unit: _Unit) -> Unplaceable | None:
         """It is proposed in one entry, which has to fit into one message."""
         estimates = {
-            it.known.service.name: len(it.missing) * _bytes_for(it.known.service)
+            service.name: len(it.missing) * _bytes(len(service.ports), len(demand(service)))
             for it in unit.members
+            for service in (it.known.service,)
         }
         if sum(estimates.values()) <= WHOLE_BYTES_MAX:
             return None
@@ -318,11 +321,6 @@ class Attempt:
         return self._wanted[service].known.service.priority
 
 
-def _bytes_of(placements: list[Placement]) -> int:
-    """About how long they are in the log."""
-    return sum([400 + 48 * len(at.ports) + 10 * len(at.cores) for at in placements])
-
-
-def _bytes_for(service: Service) -> int:
-    """The same of one placement to come."""
-    return 400 + 48 * len(service.ports) + 10 * len(demand(service))
+def _bytes(ports: int, cores: int) -> int:
+    """About how long one placement is in the log."""
+    return 400 + 48 * ports + 10 * cores

@@ -28,6 +28,9 @@ JUDGEMENTS_MAX = 20_000
 TRIES_ALONE = 4
 """One service has no order: only other cores and other nodes can help it."""
 
+CALM_FACTOR = 3
+"""How many times as often it is tried where all have a place, and only calm is missing."""
+
 EMPTIED = (1, 2, 2, 3)
 DISTURBED_TOO = 0.7
 """How often a node is emptied, too, on which a sensitive instance shares a core."""
@@ -52,8 +55,10 @@ class Search:
         attempt.run()
         arrangement = _Arrangement(self._task, attempt, self._rng)
         tries = self._task.profile.search_attempts
-        for _ in range(tries if len(attempt.loose) > 1 else min(tries, TRIES_ALONE)):
-            if arrangement.is_perfect:
+        if len(attempt.loose) == 1:
+            tries = min(tries, TRIES_ALONE)
+        for number in range(tries * CALM_FACTOR):
+            if arrangement.is_perfect or (number >= tries and not arrangement.is_complete):
                 break
             yield
             arrangement.improve()
@@ -81,8 +86,10 @@ class _Arrangement:
         self._wanted = sum(len(it.instances) for it in attempt.loose)
         self._priority = task.profile.queue_priority
         self._books = attempt.allocator.books
-        tight = Allocator(self._books, task.seed, tight=True)
-        self._allocators = (attempt.allocator, tight)
+        self._allocators = (
+            attempt.allocator,
+            Allocator(self._books, task.seed, tight=True),
+        )
         before = _disturbed(task.snapshot.nodes)
         self._disturbed_before = sum(before.values())
         self._disturbed = _disturbed(self._books.nodes)
@@ -90,9 +97,12 @@ class _Arrangement:
         self._worth = self._worth_of(self.placed)
 
     @property
+    def is_complete(self) -> bool:
+        return len(self.placed) == self._wanted
+
+    @property
     def is_perfect(self) -> bool:
-        disturbed = sum(self._disturbed.values())
-        return len(self.placed) == self._wanted and disturbed <= self._disturbed_before
+        return self.is_complete and sum(self._disturbed.values()) <= self._disturbed_before
 
     def improve(self) -> None:
         """Empty some nodes and fill them again, or leave all as it was where that is worse."""

@@ -36,7 +36,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     queue_priority: int = 3
     queue_balance: int = 3
     preemption: bool = False
-    search_attempts: int = 60
+    search_attempts: int = 200
     foreign_cpu_max: float = 0.9
     port_min: int = 20_000
     port_max: int = 29_999

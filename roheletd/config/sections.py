@@ -267,11 +267,12 @@ class AllocationConfig(Section, frozen=True):
         int,
         Meta(
             ge=0,
-            le=1000,
-            description="how many other orders are tried where the first leaves a service out, or "
-            "a sensitive one on a shared core; more places more and thinks longer; 0: none",
+            le=10_000,
+            description="how often some nodes are emptied and filled anew in thought, where a new "
+            "service would be left out or a sensitive one share a core; more places more and "
+            "thinks longer; 0: never",
         ),
-    ] = 60
+    ] = 200
     rebalance_moves: Annotated[
         int,
         Meta(
