@@ -21,13 +21,14 @@ class Books:
     """All nodes with what is left of them, and the instances of each service by node.
 
     `changes` lists the nodes in the order in which they changed, so that whoever judged them
-    can see which to judge again.
+    can see which to judge again. `kinds` are as in `Snapshot`.
     """
 
     def __init__(self, snapshot: Snapshot, profile: Profile) -> None:
         self.profile = profile
         self.shunned_by = snapshot.shunned_by
         self.nodes: dict[str, FreeNode] = dict(snapshot.nodes)
+        self.kinds: dict[str, int] = dict(snapshot.kinds)
         self.changes: list[str] = []
         self._where: dict[str, Counts] = {}
         self._groups: dict[str, dict[str | None, Counts]] = {}
@@ -69,6 +70,7 @@ class Books:
     def _book(self, placement: Placement, free: FreeNode, sign: int) -> None:
         node, service = placement.node, placement.service
         self.nodes[node] = free
+        self.kinds.pop(node, None)
         self.changes.append(node)
         where = self._where.setdefault(service, {})
         where[node] = where.get(node, 0) + sign

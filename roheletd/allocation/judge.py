@@ -86,6 +86,11 @@ class Judge:
         self._by_name = None in over
         self._labels = sorted({label for label in (*over, ask.spread_over) if label is not None})
 
+    @property
+    def goes_by_figures(self) -> bool:
+        """Whether `local` is the same for nodes of one kind; a user's code may go by names."""
+        return self._refuses_more is None and self._scores_more is None
+
     def group_of(self, free: FreeNode) -> Group:
         """Nodes of one group are refused together, and share what `spread` counts by label."""
         if not self._labels:

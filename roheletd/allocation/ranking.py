@@ -17,6 +17,7 @@ from heapq import heapify, heappop, heappush
 
 from roheletd.allocation.books import Books
 from roheletd.allocation.judge import Group, Judge
+from roheletd.allocation.snapshot import FreeNode
 from roheletd.model import StrategyName
 
 Tie = Callable[[str], int]
@@ -37,14 +38,24 @@ class Ranking:
         self._groups: dict[str, Group] = {}
         self._some_node: dict[Group, str] = {}
         self._seen = len(books.changes)
+        kinds = books.kinds if judge.goes_by_figures else {}
+        of_kind: dict[int | None, int | None] = {}
         for name, free in books.nodes.items():
             if judge.refuses_for_good(free):
                 continue
             group = self._groups[name] = judge.group_of(free)
-            if group not in self.heaps:
-                self.heaps[group], self._some_node[group] = [], name
-            if (worth := self._judged(name)) is not None:
-                self.heaps[group].append(self.entry(name, worth))
+            if (heap := self.heaps.get(group)) is None:
+                heap = self.heaps[group] = []
+                self._some_node[group] = name
+            kind = kinds.get(name)
+            if kind in of_kind:
+                worth = self._note(name, of_kind[kind])
+            else:
+                worth = self._judged(name, free)
+                if kind is not None:
+                    of_kind[kind] = worth
+            if worth is not None:
+                heap.append(self.entry(name, worth))
         for heap in self.heaps.values():
             heapify(heap)
 
@@ -56,7 +67,7 @@ class Ranking:
         for name in dict.fromkeys(changes[self._seen :]):
             if name in self._groups:
                 before = self._worth.get(name)
-                worth = self._judged(name)
+                worth = self._judged(name, self._books.nodes[name])
                 if worth is not None and worth != before:
                     heappush(self.heaps[self._groups[name]], self.entry(name, worth))
         self._seen = len(changes)
@@ -82,8 +93,10 @@ class Ranking:
         """Whether this is what was last thought of its node."""
         return self._worth.get(entry[2]) == -entry[0]
 
-    def _judged(self, name: str) -> int | None:
-        worth = self.judge.local(self._books.nodes[name])
+    def _judged(self, name: str, free: FreeNode) -> int | None:
+        return self._note(name, self.judge.local(free))
+
+    def _note(self, name: str, worth: int | None) -> int | None:
         if worth is None:
             self._worth.pop(name, None)
             return None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, TypeVar
 
 from msgspec import Struct
+from msgspec.msgpack import Encoder
 
 from roheletd.cluster.membership import Liveness
 from roheletd.model import (
@@ -116,13 +117,20 @@ class FreeNode(Struct, frozen=True):
         return self.node.name
 
 
+_FIGURES = FreeNode.__struct_fields__[1:]
+_encoder = Encoder()
+
+
 class Snapshot(Struct, frozen=True, kw_only=True):
     """All nodes by name, in the order of their names.
 
-    `shunned_by` is the other direction of `anti_affinity`: by service, those that stay apart.
+    `kinds` numbers those that are alike but for name, labels and software: whatever is worked out
+    from figures for one holds for the others. Nodes with instances are of no kind. `shunned_by` is
+    the other direction of `anti_affinity`: by service, those that stay apart.
     """
 
     nodes: Mapping[str, FreeNode]
+    kinds: Mapping[str, int] = {}
     shunned_by: Mapping[str, tuple[Neighbour, ...]] = {}
 
 
@@ -135,11 +143,26 @@ def take(
     services: Iterable[Service] = (),
 ) -> Snapshot:
     """A snapshot of `nodes` with `placements` taken off."""
-    free = {name: idle(nodes[name], conditions[name], profile) for name in sorted(nodes)}
+    free: dict[str, FreeNode] = {}
+    kinds: dict[str, int] = {}
+    known: dict[bytes, tuple[int, FreeNode]] = {}
+    for name in sorted(nodes):
+        node, condition = nodes[name], conditions[name]
+        figures = _encoder.encode((node.capacity, condition))
+        if (alike := known.get(figures)) is None:
+            alike = known[figures] = (len(known), idle(node, condition, profile))
+        kinds[name] = alike[0]
+        free[name] = alike[1] if alike[1].node is node else _of_kind(alike[1], node)
     for placement in placements:
         if placement.node in free:
             free[placement.node] = with_placement(free[placement.node], placement)
-    return Snapshot(nodes=free, shunned_by=shunned_by(services))
+            kinds.pop(placement.node, None)
+    return Snapshot(nodes=free, kinds=kinds, shunned_by=shunned_by(services))
+
+
+def _of_kind(alike: FreeNode, node: Node) -> FreeNode:
+    """The same figures for another node; they are one in memory."""
+    return FreeNode(node, *[getattr(alike, name) for name in _FIGURES])
 
 
 def shunned_by(services: Iterable[Service]) -> dict[str, tuple[Neighbour, ...]]:
@@ -181,9 +204,11 @@ def _changed(
         for core, need in placement.cores.items():
             if core in cores:
                 cores[core] -= sign * need
-                _count(held, core, sign * need)
-                _count(holders, core, sign)
-                load[core] = _load(held.get(core, 0), sizes[core], busy.get(core, 0.0))
+                promised = held[core] = held.get(core, 0) + sign * need
+                holders[core] = holders.get(core, 0) + sign
+                load[core] = _load(promised, sizes[core], busy.get(core, 0.0))
+                if not holders[core]:
+                    del held[core], holders[core]
         freest = _freest(cores)
         used, squares = _used(cores, sizes)
     instances = dict(free.instances)

@@ -29,6 +29,10 @@ def many(count: int, **labels: str) -> list[Node]:
     return [a_node(f"n{number:03}", labels=labels) for number in range(count)]
 
 
+def unlike(count: int) -> list[Node]:
+    return [a_node(f"n{number:03}", memory_mib=4000 + number) for number in range(count)]
+
+
 def place(to: Allocator, service: Service, count: int = 1) -> list[str]:
     names = [f"{service.name}.{number}" for number in range(1, count + 1)]
     return [at.node for at in to.fill(service, names, 1)]
@@ -55,15 +59,25 @@ class Counted:
 
 
 def test_a_placement_costs_one_judgement_and_services_of_equal_needs_share_all_of_them() -> None:
-    to = allocator(*many(50))
+    to = allocator(*unlike(50))
     with Counted() as times:
         for number in range(100):
             place(to, a_service(f"s{number}", cores=(10,)))
     assert times.total() == 50 + 100
 
 
+def test_nodes_that_are_alike_are_judged_once_until_something_is_placed_on_them() -> None:
+    to = allocator(*many(50), *(a_node(f"z{number}", cores=8) for number in range(50)))
+    with Counted() as times:
+        place(to, a_service(cores=(10,)), count=5)
+    assert times.total() == 2 + 5
+    with Counted() as times:
+        place(to, a_service("other", cores=(20,)))
+    assert times.total() == 2 + 5 + 1
+
+
 def test_what_others_placed_is_judged_once_however_much_it_was() -> None:
-    to = allocator(*many(10))
+    to = allocator(*unlike(10))
     first, second = a_service("first", cores=(10,)), a_service("second", cores=(20,))
     place(to, first)
     place(to, second, count=100)
