@@ -101,17 +101,29 @@ class Attempt:
     def run(self) -> None:
         """All turns at once, to be looked at before anything is proposed."""
         firm: list[tuple[list[Placement], bool]] = []
+        bound = self._bound()
         for unit in self._units():
             if unit.together:
                 firm += [(found, True) for found in self._whole(unit)]
                 continue
             (member,) = unit.members
-            for found in self._missing(member):
-                self.placed |= {at.instance: at for at in found}
-            if member.missing:
+            missing = list(self._missing(member))
+            if member.known.service.name in bound:
+                firm += [(found, False) for found in missing]
+            elif member.missing:
+                self.placed |= {at.instance: at for found in missing for at in found}
                 self.loose.append(Loose(known=member.known, instances=member.missing))
             firm += [(found, False) for found in self._moving(member)]
         self._firm = firm
+
+    def _bound(self) -> set[str]:
+        """Services that are near others, or others near them: they would have to move as one."""
+        near = {
+            name: it.known.service.affinity
+            for name, it in self._wanted.items()
+            if it.known.service.affinity
+        }
+        return near.keys() | {other.service for others in near.values() for other in others}
 
     def settle(self, placed: Mapping[str, Placement]) -> None:
         """The loose instances are placed like this, as the books say by now."""

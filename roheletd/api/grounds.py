@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from random import Random
 
+from msgspec.structs import replace
+
 from roheletd.allocation.algorithm import Algorithm
 from roheletd.allocation.schedule import schedule
 from roheletd.allocation.snapshot import Profile, Snapshot
@@ -80,7 +82,8 @@ class Grounds:
         if wanted <= len(self._state.placements):
             return {}
         hooks = self._algorithm.hooks()
-        found = schedule(self._state, self._view(), self._profile, Random(0), hooks)
+        profile = replace(self._profile, search_attempts=0)  # a look, not a decision
+        found = schedule(self._state, self._view(), profile, Random(0), hooks)
         return {name: why.reason for name, why in found.unplaceable.items()}
 
     def _uses(self) -> dict[str, InstanceUse]:

@@ -11,7 +11,7 @@ from roheletd.allocation.schedule import Round, Schedule, schedule
 from roheletd.allocation.snapshot import Condition, Profile
 from roheletd.allocation.view import View
 from roheletd.cluster.commands import AddServices
-from roheletd.model import Service
+from roheletd.model import Neighbour, Service
 from tests.builders import Driver, a_node, a_service, with_services
 
 OFF = Profile(search_attempts=0)
@@ -93,6 +93,27 @@ def test_a_cluster_that_is_too_large_to_search_is_not_searched(
 
 def test_one_service_has_no_order_and_costs_little() -> None:
     assert attempts(with_services(a_service(replicas=9, cores=(1000,)))) == 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_who_must_be_near_another_is_still_near_it_after_second_thoughts(seed: int) -> None:
+    near = (Neighbour(service="cache", over="zone"),)
+    nodes = tuple(
+        a_node(f"{zone}{number}", labels={"zone": zone})
+        for zone in ("hall", "yard")
+        for number in range(2)
+    )
+    cluster = with_services(
+        a_service("cache", cores=(900,), replicas=1),
+        a_service("web", cores=(300, 300), replicas=4, affinity=near),
+        *(a_service(f"other{number}", cores=(700, 200), replicas=6) for number in range(3)),
+        nodes=nodes,
+    )
+    best = found(cluster, seed=seed)
+    assert best.unplaceable
+    zones = {at.instance: at.node[:4] for at in best.place.placements}
+    assert "web.1" in zones
+    assert {zones[name] for name in zones if name.startswith("web")} == {zones["cache.1"]}
 
 
 some_services = some.lists(
