@@ -28,6 +28,9 @@ from roheletd.model import (
 HostPort = tuple[int, Protocol]
 K = TypeVar("K")
 
+HOUSEKEEPING = 0.1
+"""The share of a core that others may use without its being counted."""
+
 
 class Profile(Struct, frozen=True, kw_only=True):
     """How the cluster wants to be filled; the configuration section `allocation` as a value."""
@@ -309,8 +312,14 @@ def _gpu_free(gpus: tuple[FreeGpu, ...]) -> float:
 
 
 def _foreign_on(core: int, size: int, foreign: ForeignLoad, profile: Profile) -> int:
-    """CPU time is shared by weight, so a busy core still has some: load counts up to a limit."""
+    """CPU time is shared by weight, so a busy core still has some: load counts up to a limit.
+
+    Housekeeping does not count: no core of a running machine is ever wholly idle, and services may
+    ask for whole ones.
+    """
     used = foreign.cores_millicores.get(core, 0) * size // MILLICORES_PER_CORE
+    if used <= size * HOUSEKEEPING:
+        return 0
     return min(used, int(size * profile.foreign_cpu_max))
 
 

@@ -58,7 +58,9 @@ class World:
         """Millicores of a core that others use, up to the part that is believed."""
         size = self.nodes[node].capacity.cores[core]
         measured = self.conditions[node].foreign.cores_millicores.get(core, 0)
-        return min(measured * size // CORE, int(size * self.profile.foreign_cpu_max))
+        used = measured * size // CORE
+        # Up to a tenth of a core is housekeeping.
+        return min(used, int(size * self.profile.foreign_cpu_max)) if used > size / 10 else 0
 
     def promised(self, node: str, core: int) -> int:
         return sum(at.cores.get(core, 0) for at in self.on(node))

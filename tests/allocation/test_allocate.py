@@ -182,6 +182,13 @@ def test_measured_load_of_others_is_not_free_but_leaves_a_tenth_of_each_core() -
     assert free.memory_mib == 96
 
 
+def test_a_whole_core_fits_where_the_machine_only_keeps_house() -> None:
+    quiet = {"pi": ForeignLoad(cores_millicores={0: 100, 1: 101})}
+    free = seen(a_node(cores=2), foreign=quiet).nodes["pi"]
+    assert free.cores == {0: 1000, 1: 899}
+    assert place(a_service(cores=(1000,)), a_node(cores=2), foreign=quiet).cores == {0: 1000}
+
+
 def test_a_node_that_is_not_alive_is_refused() -> None:
     free = seen(a_node())
     for liveness in ("suspect", "lost", "never seen"):
