@@ -254,9 +254,9 @@ class TestWhy:
         assert (found.waiting_for_s, found.tried_again_in_s) == (None, None)
 
     async def test_the_weights_are_those_that_count_for_the_service(self, roomy: World) -> None:
-        await apply(roomy, CAM, replace(CAM, name="keen", sensitivity=1))
-        plain, keen = await self.why(roomy, "cam"), await self.why(roomy, "keen")
-        assert keen.weights["contention"] == 8 * plain.weights["contention"]
+        await apply(roomy, CAM, replace(CAM, name="packed", strategy="best_fit"))
+        plain, packed = await self.why(roomy, "cam"), await self.why(roomy, "packed")
+        assert plain.weights.keys() - packed.weights.keys() == {"spread"}
         assert plain.weights.keys() == {term for it in plain.verdicts for term in it.terms}
 
     async def test_an_instance_is_judged_as_if_it_were_not_there(self, roomy: World) -> None:

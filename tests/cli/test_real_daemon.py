@@ -102,7 +102,7 @@ def test_a_file_is_planned_applied_explained_and_changed(node: RealDaemon, tmp_p
 
     assert "Done: 2 added." in said("apply", "-f", str(conf))
     node.until(lambda: "all 2 instances run" in said("why", "front"))
-    assert "contention x 1 " in said("why", "front")
+    assert "contention x 8 " in said("why", "front")
     assert "n1 (here)" in said("why", "front.2")
     asked = node.cli("why", "frnt")
     assert "there is no service frnt; did you mean front?" in asked.stderr
