@@ -134,17 +134,7 @@ def test_a_weight_that_is_none_is_refused(weight: object) -> None:
 
 
 def test_weights_that_are_all_zero_are_refused() -> None:
-    terms = [
-        "cpu",
-        "memory",
-        "balance",
-        "contention",
-        "gpu",
-        "image",
-        "spread",
-        "temperature",
-        "power",
-    ]
+    nothing = dict.fromkeys(WEIGHTS.keys() - {"user"}, 0)
     with pytest.raises(InvalidInput) as caught:
         parse({"allocation": {"weights": nothing}})
     assert caught.value.field == "$.allocation.weights"
