@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from roheletd.allocation.schedule import schedule
+from roheletd.allocation.scores import WEIGHTS
 from roheletd.allocation.snapshot import Condition, Profile
 from roheletd.allocation.view import View
 from roheletd.api import views
