@@ -3,7 +3,7 @@
 `Round` is the pass, in batches: a whole cluster's placements neither hold up the leader's loop nor
 become one huge entry of the log. `schedule` is the same at once.
 
-Where that leaves somebody out, or a sensitive service on a shared core, other ways are tried before
+Where that leaves somebody out, or a sensitive service on a shared core, it is improved before
 anything is proposed (see `search`).
 """
 

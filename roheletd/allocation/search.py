@@ -11,6 +11,7 @@ earlier, count before them.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from random import Random
 
 from roheletd.allocation.allocate import Allocator
@@ -86,15 +87,18 @@ class _Arrangement:
         self._wanted = sum(len(it.instances) for it in attempt.loose)
         self._priority = task.profile.queue_priority
         self._books = attempt.allocator.books
-        self._allocators = (
-            attempt.allocator,
-            Allocator(self._books, task.seed, tight=True),
-        )
+        self._seed = task.seed
+        self._freest = attempt.allocator
         before = _disturbed(task.snapshot.nodes)
         self._disturbed_before = sum(before.values())
         self._disturbed = _disturbed(self._books.nodes)
         self._seen = len(self._books.changes)
         self._worth = self._worth_of(self.placed)
+
+    @cached_property
+    def _tightest(self) -> Allocator:
+        """Of the same books, with the tightest cores; made once it is needed."""
+        return Allocator(self._books, self._seed, tight=True)
 
     @property
     def is_complete(self) -> bool:
@@ -140,7 +144,7 @@ class _Arrangement:
         if self._rng.random() < 1 / 2:
             order.sort(key=lambda it: not is_cpu_sensitive(it.known.service.sensitivity))
         packed = self._rng.random() < 1 / 2
-        allocator = self._rng.choice(self._allocators)
+        allocator = self._freest if self._rng.random() < 1 / 2 else self._tightest
         found: dict[str, Placement] = {}
         for it in order:
             left = [name for name in it.instances if name not in kept]
@@ -173,5 +177,7 @@ def _disturbed(nodes: Mapping[str, FreeNode]) -> dict[str, int]:
     """By node: how many cores sensitive instances hold that somebody else holds, too."""
     return {
         name: sum([count for core, count in free.sensitive.items() if free.holders[core] > 1])
+        if free.sensitive
+        else 0
         for name, free in nodes.items()
     }
