@@ -42,7 +42,7 @@ async def engine(tmp_path: Path, cluster: str) -> AsyncIterator[ProcessEngine]:
     for container in await engine.list():
         await engine.remove(container.id, 0)
     await engine.close()
-    assert living(cluster) == []
+    await all_ended(cluster)
 
 
 def living(cluster: str) -> list[int]:
@@ -54,6 +54,15 @@ def living(cluster: str) -> list[int]:
                 if f"ROHE_CLUSTER={cluster}\0".encode() in _environ(entry):
                     found.append(int(entry.name))
     return sorted(found)
+
+
+async def all_ended(cluster: str) -> None:
+    """Who was killed takes a moment to die, also after its parent has."""
+
+    async def none_lives() -> bool:
+        return not living(cluster)
+
+    await until(none_lives, 1.0)
 
 
 def _environ(process: Path) -> bytes:
@@ -99,7 +108,7 @@ async def test_core_beyond_the_machine_is_refused(engine: ProcessEngine, cluster
         with pytest.raises(EngineError, match="not all of the cores"):
             await engine.run(make_spec(cluster, *SLEEP, cores=cores))
     assert os.sched_getaffinity(0) == before
-    assert living(cluster) == []
+    await all_ended(cluster)
 
 
 async def test_sample_service_answers_on_its_port(engine: ProcessEngine, cluster: str):
@@ -162,7 +171,7 @@ async def test_end_of_the_leader_ends_the_whole_instance(engine: ProcessEngine, 
     stray = "sleep 1000 & setsid sleep 1001 & sleep 0.3; exit 5"
     await engine.run(make_spec(cluster, "sh", "-c", stray))
     assert (await until(lambda: exited(engine))).exit_code == 5
-    assert living(cluster) == []
+    await all_ended(cluster)
 
 
 async def test_ended_copy_starts_again_under_its_id(engine: ProcessEngine, cluster: str):
@@ -186,7 +195,7 @@ async def test_process_that_ignores_sigterm_is_killed_after_its_grace(
     started = time.monotonic()
     await engine.remove((await only(engine)).id, 0.5)
     assert 0.5 <= time.monotonic() - started < 5
-    assert living(cluster) == []
+    await all_ended(cluster)
     assert not log.exists()
 
 
@@ -301,7 +310,7 @@ async def test_instance_of_a_killed_daemon_is_adopted(engine: ProcessEngine, clu
     assert adopted.id in engine.usage()
     assert living(cluster) == before, "nothing was started and nothing killed"
     await engine.remove(adopted.id, 2)
-    assert living(cluster) == []
+    await all_ended(cluster)
 
 
 async def test_adopted_instance_that_dies_is_made_anew(engine: ProcessEngine, cluster: str):
@@ -314,7 +323,7 @@ async def test_adopted_instance_that_dies_is_made_anew(engine: ProcessEngine, cl
         return await engine.list() == []
 
     await until(gone)
-    assert living(cluster) == []
+    await all_ended(cluster)
     await engine.run(spec)
     assert (await only(engine)).state == "running"
 
@@ -330,7 +339,7 @@ async def test_rest_of_an_instance_that_died_unwatched_is_killed(
     assert living(cluster) != []
     await engine.open()
     assert await engine.list() == []
-    assert living(cluster) == []
+    await all_ended(cluster)
 
 
 async def has_left(pid: int, cluster: str) -> bool:
