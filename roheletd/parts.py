@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from roheletd import __version__, plugins
+from roheletd import __version__
 from roheletd.allocation.algorithm import Algorithm, NotLoaded
 from roheletd.allocation.profile import profile_of
 from roheletd.api.operations import Operations
@@ -386,6 +386,8 @@ class Parts:
         allocation = self._config.allocation
         if allocation.algorithm is None:
             return Algorithm()
+        from roheletd import plugins  # noqa: PLC0415 - most daemons have none
+
         folder = Path(allocation.algorithm_dir or self._data_dir / "userModule")
         algorithm = Algorithm(
             allocation.algorithm, partial(plugins.load, allocation.algorithm, folder)

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
@@ -27,8 +26,7 @@ WHOLE_BYTES_MAX = 600_000
 """About: what an application may need that starts in one entry."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
+class Task(Struct, frozen=True, kw_only=True, dict=True):
     """What a pass is to do. `wanted` is by service, `kept` by instance what is in place at first.
 
     `released` are the instances that are not kept; `resting` services have no turn. `seed` settles

@@ -1,7 +1,6 @@
 """`why`: the reasons for the place of a service, or of one instance, or for its having none."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from roheletd.allocation.allocate import explain
 from roheletd.allocation.rebalance import vacated
@@ -73,6 +72,8 @@ class Explaining(Grounds):
 
 
 def _or_rather(name: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only a misspelt name pays for it
+
     close = get_close_matches(name, names, n=_NAMED_MAX)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
