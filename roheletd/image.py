@@ -9,8 +9,10 @@ def short_name(image: str) -> str:
 
     `nginx`, `nginx:latest` and `docker.io/library/nginx:latest` are all `nginx:latest`. A digest
     says all, and a tag beside it is left out, as every engine does. `localhost/nginx` is another
-    image: engines take `localhost` for a registry.
+    image: engines take `localhost` for a registry. No image has no name.
     """
+    if not image:
+        return ""
     name, at, digest = image.partition("@")
     path, slash, last = name.rpartition("/")
     last, _, tag = last.partition(":")

@@ -70,10 +70,11 @@ def of_services(
     """What `after` changes of the services that a file names, and of those that it removes."""
     old = {name: known.service for name, known in before.services.items()}
     new = {name: known.service for name, known in after.services.items()}
-    kept = [name for name in new if name in old]
-    revised = {
-        name for name in kept if before.services[name].revision != after.services[name].revision
-    }
+    revised = frozenset(
+        name
+        for name in new.keys() & old.keys()
+        if before.services[name].revision != after.services[name].revision
+    )
     return _difference(old, new, named, revised=revised, left=left)
 
 
@@ -87,7 +88,7 @@ def _difference(
     new: Mapping[str, Service | Node],
     named: Iterable[str],
     *,
-    revised: Iterable[str] = (),
+    revised: frozenset[str] = frozenset(),
     left: Iterable[str] = (),
 ) -> Difference:
     both = [name for name in sorted(new) if name in old]
@@ -97,11 +98,11 @@ def _difference(
     return Difference(
         added=tuple(sorted(new.keys() - old.keys())),
         changed=tuple(
-            Changed(name=name, fields=fields, replaces=name in set(revised))
+            Changed(name=name, fields=fields, replaces=name in revised)
             for name, fields in changed.items()
         ),
         removed=tuple(sorted(old.keys() - new.keys())),
-        unchanged=tuple(sorted(name for name in set(named) if old.get(name) == new.get(name))),
+        unchanged=tuple(sorted({name for name in named if old.get(name) == new.get(name)})),
         left=tuple(sorted(left)),
     )
 

@@ -4,6 +4,7 @@ Sync and without I/O. The runner tells what the engine said and what it did; thi
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -161,6 +162,7 @@ class Instances:
         a GPU that is in use: reading each thread of what idles would be most of an idle daemon's
         work. `gpus` are by device and process id.
         """
+        threads = cache(threads)  # asked for both CPU and GPU, and read once
         self._uses = {
             name: replace(
                 self._use(name, container.id, found, now_s, threads),
