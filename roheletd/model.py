@@ -16,10 +16,10 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$(?!\n)"
 TEXT_PATTERN = r"^[^\x00]*$(?!\n)"
 MEMBER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\.[0-9a-f]{8}$(?!\n)"
 ENV_NAME_PATTERN = r"^[^=\x00]+$(?!\n)"
-LABEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,252}$(?!\n)"
+_LABEL = r"[A-Za-z0-9][A-Za-z0-9_./-]{0,252}"
+LABEL_PATTERN = rf"^{_LABEL}$(?!\n)"
 CONSTRAINT_PATTERN = (
-    r"^node\.(?:name|arch|engine|gpus|cores|memory_mib|frequency_ghz"
-    r"|labels\.[A-Za-z0-9][A-Za-z0-9_./-]{0,252})"
+    rf"^node\.(?:name|arch|engine|gpus|cores|memory_mib|frequency_ghz|labels\.{_LABEL})"
     r" *(?:==|!=|>=|<=|>|<) *[^\s=<>!\x00](?:[^\x00]{0,254}[^\s\x00])?$(?!\n)"
 )
 MEANINGS = {

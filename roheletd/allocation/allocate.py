@@ -63,7 +63,9 @@ class Allocator:
         self._hooks = hooks
         self._tight = tight
         self._ties = {name: _tie(f"{seed}/{name}".encode()) for name in books.nodes}
-        self._rankings: dict[tuple[Ask, StrategyName, str], Ranking] = {}
+        self._asks: dict[str, Ask] = {}
+        self._judges: dict[tuple[Ask, StrategyName, str], Judge] = {}
+        self._rankings: dict[Judge, Ranking] = {}
         self._refused: dict[Ranking, tuple[int, tuple[Verdict, ...]]] = {}
 
     def fill(
@@ -80,6 +82,7 @@ class Allocator:
                 self._fill(service, instances, revision, placements, packed=packed)
             except HookFailed:
                 # The hook is None from now on, and so is what was worked out with it.
+                self._judges.clear()
                 self._rankings.clear()
             else:
                 return placements
@@ -97,17 +100,26 @@ class Allocator:
 
     def ranking(self, service: Service, *, packed: bool = False) -> Ranking:
         """The ranking that this service shares with all of the same needs."""
-        ask = ask_of(service, self.books.shunned_by, tight=self._tight)
+        judge = self._judge(service, packed=packed)
+        ranking = self._rankings.get(judge)
+        if ranking is None:
+            ranking = Ranking(judge, self.books, self._ties.__getitem__)
+            self._rankings[judge] = ranking
+        return ranking
+
+    def _judge(self, service: Service, *, packed: bool = False) -> Judge:
+        """Shared in the same way."""
+        ask = self._asks.get(service.name)
+        if ask is None:
+            ask = ask_of(service, self.books.shunned_by, tight=self._tight)
+            self._asks[service.name] = ask
         strategy = service.strategy or self.books.profile.strategy
         if packed and strategy == "worst_fit":
             strategy = "best_fit"
-        own = service.name if self._looks_at_nodes else ""
-        ranking = self._rankings.get((ask, strategy, own))
-        if ranking is None:
-            judge = judge_of(service, ask, self.books, strategy, self._hooks)
-            ranking = Ranking(judge, self.books, strategy, self._ties.__getitem__)
-            self._rankings[ask, strategy, own] = ranking
-        return ranking
+        key = (ask, strategy, service.name if self._looks_at_nodes else "")
+        if key not in self._judges:
+            self._judges[key] = judge_of(service, ask, self.books, strategy, self._hooks)
+        return self._judges[key]
 
     def placement(
         self, service: Service, judge: Judge, node: str, instance: str, revision: int
@@ -157,7 +169,7 @@ class Allocator:
         """Adds to `placements`, so that what was given out is known also where a hook fails."""
         ranking = self.ranking(service, packed=packed)
         # Scores are compared later on, so that all of a service are of its own strategy.
-        judge = self._own_judge(service, ranking.judge) if packed else ranking.judge
+        judge = self._judge(service)
         turn = Turn(ranking, self.books, service.name, over_nodes=service.spread_over is None)
         try:
             for instance in instances[len(placements) :]:
@@ -170,10 +182,6 @@ class Allocator:
                 placements.append(found)
         finally:
             turn.close()
-
-    def _own_judge(self, service: Service, judge: Judge) -> Judge:
-        strategy = service.strategy or self.books.profile.strategy
-        return judge_of(service, judge.ask, self.books, strategy, self._hooks)
 
     def _chosen(self, service: Service, judge: Judge, turn: Turn) -> str | None:
         """By the user's algorithm where there is one that chooses, else the best of the ranking."""

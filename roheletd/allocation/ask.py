@@ -56,7 +56,7 @@ def ask_of(
 ) -> Ask:
     """`shunned_by`: by service, those that want to be apart from it (see `Snapshot`)."""
     return Ask(
-        image=short_name(service.image) if service.image else "",
+        image=short_name(service.image),
         has_command=bool(service.command),
         cpu_millicores=cpu_need(service),
         demand=demand(service),

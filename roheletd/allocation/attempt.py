@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from itertools import chain
 
 from msgspec import Struct
 
@@ -15,7 +14,7 @@ from roheletd.allocation.queue import in_turn
 from roheletd.allocation.snapshot import Profile, Snapshot
 from roheletd.allocation.wanted import Wanted
 from roheletd.cluster.commands import Place
-from roheletd.cluster.state import Definition, service_of
+from roheletd.cluster.state import service_of
 from roheletd.model import Placement, demand
 
 BATCH_PLACEMENTS = 200
@@ -50,18 +49,7 @@ class Task(Struct, frozen=True, kw_only=True, dict=True):
     @property
     def lacking(self) -> list[Wanted]:
         """Those that are to have a turn."""
-        return [
-            it
-            for name, it in self.wanted.items()
-            if (it.missing or it.moving) and name not in self.resting
-        ]
-
-
-class Loose(Struct, frozen=True, kw_only=True):
-    """The missing instances of one service, with a place or without, until they are proposed."""
-
-    known: Definition
-    instances: tuple[str, ...]
+        return [it for name, it in self.wanted.items() if it.lacks and name not in self.resting]
 
 
 class _Unit(Struct, frozen=True, kw_only=True):
@@ -71,25 +59,33 @@ class _Unit(Struct, frozen=True, kw_only=True):
     together: bool = False
 
 
+class _Found(Struct, frozen=True, kw_only=True):
+    """Placements; `together` ones are one entry, those of `missing` instances of it are loose."""
+
+    placements: list[Placement]
+    together: bool = False
+    missing: Wanted | None = None
+
+
 class Attempt:
     """`unplaceable` and `preempted` grow while the batches are taken.
 
     `unplaceable` are services with the reasons, `preempted` instances and for whom they had to go.
-    After `run`, the `loose` instances, which are `placed` like this, may change places among
-    themselves, until they are settled.
+    After `run`, the missing instances of the `loose` services, which are `placed` like this, may
+    change places among themselves, until they are settled.
     """
 
     def __init__(self, task: Task) -> None:
         self.unplaceable: dict[str, Unplaceable] = {}
         self.preempted: dict[str, str] = {}
-        self.loose: list[Loose] = []
+        self.loose: dict[str, Wanted] = {}
         self.placed: dict[str, Placement] = {}
         self._task = task
         self._wanted = task.wanted
         self._kept = dict(task.kept)
         self._released = set(task.released)
         self._pushed_out: deque[str] = deque()
-        self._firm: list[tuple[list[Placement], bool]] | None = None
+        self._firm: list[_Found] | None = None
 
     @cached_property
     def allocator(self) -> Allocator:
@@ -98,20 +94,14 @@ class Attempt:
 
     def run(self) -> None:
         """All turns at once, to be looked at before anything is proposed."""
-        firm: list[tuple[list[Placement], bool]] = []
+        firm = []
         bound = self._bound()
-        for unit in self._units():
-            if unit.together:
-                firm += [(found, True) for found in self._whole(unit)]
-                continue
-            (member,) = unit.members
-            missing = list(self._missing(member))
-            if member.known.service.name in bound:
-                firm += [(found, False) for found in missing]
-            elif member.missing:
-                self.placed |= {at.instance: at for found in missing for at in found}
-                self.loose.append(Loose(known=member.known, instances=member.missing))
-            firm += [(found, False) for found in self._moving(member)]
+        for found in self._turns():
+            if found.missing is None or found.missing.known.service.name in bound:
+                firm.append(found)
+            else:
+                self.placed |= {at.instance: at for at in found.placements}
+                self.loose[found.missing.known.service.name] = found.missing
         self._firm = firm
 
     def _bound(self) -> set[str]:
@@ -125,27 +115,26 @@ class Attempt:
 
     def settle(self, placed: Mapping[str, Placement]) -> None:
         """The loose instances are placed like this, as the books say by now."""
-        for it in self.loose:
-            service = it.known.service
-            were_short = any(name not in self.placed for name in it.instances)
-            if any(name not in placed for name in it.instances):
-                self.unplaceable[service.name] = self.allocator.unplaceable(service)
+        for name, it in self.loose.items():
+            were_short = any(instance not in self.placed for instance in it.missing)
+            if any(instance not in placed for instance in it.missing):
+                self.unplaceable[name] = self.allocator.unplaceable(it.known.service)
             elif were_short:
-                del self.unplaceable[service.name]
+                del self.unplaceable[name]
         self.placed = dict(placed)
 
     def batches(self, size: int = BATCH_PLACEMENTS) -> Iterator[Place]:
         """Entries to propose one after the other. A whole application is one of its own."""
         waiting: list[Placement] = []
         length = 0
-        for found, together in self._found():
-            if together and waiting:
+        for found in self._found():
+            if found.together and waiting:
                 yield self._batch(waiting)
                 waiting, length = [], 0
-            if together:
-                yield self._batch(found, together=True)
+            if found.together:
+                yield self._batch(found.placements, together=True)
                 continue
-            for at in found:
+            for at in found.placements:
                 waiting.append(at)
                 length += _bytes(len(at.ports), len(at.cores))
                 if len(waiting) >= size or length >= BATCH_BYTES:
@@ -154,20 +143,23 @@ class Attempt:
         if waiting or self._released:
             yield self._batch(waiting)
 
-    def _found(self) -> Iterator[tuple[list[Placement], bool]]:
-        """Placements, and whether they have to be in one entry."""
-        if self._firm is not None:
-            yield list(self.placed.values()), False
-            yield from self._firm
-            return
+    def _found(self) -> Iterator[_Found]:
+        """What `run` and `settle` found, or what is found now."""
+        if self._firm is None:
+            return self._turns()
+        return iter([_Found(placements=list(self.placed.values())), *self._firm])
+
+    def _turns(self) -> Iterator[_Found]:
         for unit in self._units():
             if unit.together:
-                for found in self._whole(unit):
-                    yield found, True
-            else:
-                (member,) = unit.members
-                for found in chain(self._missing(member), self._moving(member)):
-                    yield found, False
+                if found := self._whole(unit):
+                    yield _Found(placements=found, together=True)
+                continue
+            (member,) = unit.members
+            for found in self._missing(member):
+                yield _Found(placements=found, missing=member)
+            for found in self._moving(member):
+                yield _Found(placements=found)
 
     def _batch(self, placements: list[Placement], *, together: bool = False) -> Place:
         released = self._released - {at.instance for at in placements}
@@ -184,7 +176,7 @@ class Attempt:
         whole = self._whole_applications()
         profile = self._task.profile
         due = in_turn(
-            (it.known for it in self._wanted.values() if it.missing or it.moving),
+            (it.known for it in self._wanted.values() if it.lacks),
             queue_priority=profile.queue_priority,
             queue_balance=profile.queue_balance,
         )
@@ -253,12 +245,12 @@ class Attempt:
             self.allocator.books.place(at)
         return found
 
-    def _whole(self, unit: _Unit) -> Iterator[list[Placement]]:
+    def _whole(self, unit: _Unit) -> list[Placement]:
         """All of an application, or else nothing of it."""
         placements: list[Placement] = []
         if (too_large := self._too_large(unit)) is not None:
             self._hold_back(unit, too_large)
-            return
+            return []
         for wanting in unit.members:
             service, revision = wanting.known.service, wanting.known.revision
             found = self.allocator.fill(service, wanting.missing, revision)
@@ -268,8 +260,8 @@ class Attempt:
                 for at in placements:
                     self.allocator.books.take_back(at)
                 self._hold_back(unit, refused)
-                return
-        yield placements
+                return []
+        return placements
 
     def _too_large(self, unit: _Unit) -> Unplaceable | None:
         """It is proposed in one entry, which has to fit into one message."""

@@ -50,6 +50,7 @@ class Judge:
         scores_more: Callable[[FreeNode], float] | None = None,
     ) -> None:
         self.ask = ask
+        self.strategy = strategy
         self._books = books
         self._refuses_more = refuses_more
         self._scores_more = scores_more

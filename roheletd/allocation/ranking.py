@@ -18,7 +18,6 @@ from heapq import heapify, heappop, heappush
 from roheletd.allocation.books import Books
 from roheletd.allocation.judge import Group, Judge
 from roheletd.allocation.snapshot import FreeNode
-from roheletd.model import StrategyName
 
 Tie = Callable[[str], int]
 Entry = tuple[int, int | str, str]
@@ -28,9 +27,9 @@ Heap = list[Entry]
 class Ranking:
     """`by_name` is first fit: all nodes are worth the same, and names break the ties."""
 
-    def __init__(self, judge: Judge, books: Books, strategy: StrategyName, tie: Tie) -> None:
+    def __init__(self, judge: Judge, books: Books, tie: Tie) -> None:
         self.judge = judge
-        self.by_name = strategy == "first_fit"
+        self.by_name = judge.strategy == "first_fit"
         self.heaps: dict[Group, Heap] = {}
         self._books = books
         self._tie = tie

@@ -1,4 +1,4 @@
-"""Which instances would sit clearly better elsewhere? Nothing asks this by itself.
+"""Which instances would sit clearly better elsewhere? Asked by a person, or `rebalance_moves`.
 
 An instance is judged with its own share given back, on its node and on the best one: what it would
 gain is the difference of the two scores. The largest gain is taken first and counts in all that is
@@ -21,7 +21,7 @@ from roheletd.allocation.books import Books
 from roheletd.allocation.judge import Verdict
 from roheletd.allocation.ranking import Turn
 from roheletd.allocation.scores import weights_for
-from roheletd.allocation.snapshot import FreeNode, Profile, without_placement
+from roheletd.allocation.snapshot import FreeNode, Profile, turned, without_placement
 from roheletd.allocation.view import View, snapshot
 from roheletd.allocation.wanted import wanted
 from roheletd.cluster.state import ClusterState, Definition
@@ -80,7 +80,11 @@ class Rebalancing:
     ) -> None:
         self._most, self._profile, self._rng, self._hooks = moves, profile, rng, hooks
         self._services = dict(state.services)
-        self._needed_by = _needed_by(self._services)
+        # By service: those with an affinity to it, other than itself.
+        self._needed_by = turned(
+            (name, [other for other in known.service.affinity if other.service != name])
+            for name, known in self._services.items()
+        )
         self._snapshot = snapshot(state, view, profile)
         self._at_first = {
             at.instance: at
@@ -189,17 +193,6 @@ def _may_leave(state: ClusterState, known: Definition, view: View) -> int:
     if replicas == 1:
         return min(1, there)
     return max(0, min(replicas // 2 - (replicas - there), there - 1))
-
-
-def _needed_by(services: Mapping[str, Definition]) -> dict[str, list[Neighbour]]:
-    """By service: those with an affinity to it, and over what."""
-    found: dict[str, list[Neighbour]] = {}
-    for name, known in services.items():
-        for other in known.service.affinity:
-            if other.service != name:
-                needing = Neighbour(service=name, over=other.over)
-                found.setdefault(other.service, []).append(needing)
-    return found
 
 
 def _is_alive(view: View, node: str) -> bool:

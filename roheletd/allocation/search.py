@@ -83,8 +83,8 @@ class _Arrangement:
     def __init__(self, task: Task, attempt: Attempt, rng: Random) -> None:
         self.placed: dict[str, Placement] = dict(attempt.placed)
         self._rng = rng
-        self._loose = attempt.loose
-        self._wanted = sum(len(it.instances) for it in attempt.loose)
+        self._loose = list(attempt.loose.values())
+        self._wanted = sum(len(it.missing) for it in self._loose)
         self._priority = task.profile.queue_priority
         self._books = attempt.allocator.books
         self._seed = task.seed
@@ -147,7 +147,7 @@ class _Arrangement:
         allocator = self._freest if self._rng.random() < 1 / 2 else self._tightest
         found: dict[str, Placement] = {}
         for it in order:
-            left = [name for name in it.instances if name not in kept]
+            left = [name for name in it.missing if name not in kept]
             if left:
                 service, revision = it.known.service, it.known.revision
                 for at in allocator.fill(service, left, revision, packed=packed):
@@ -160,7 +160,7 @@ class _Arrangement:
         for it in self._loose:
             service = it.known.service
             standing = counts.setdefault((-service.priority, it.known.created_at), [0, 0])
-            count = sum([name in placed for name in it.instances])
+            count = sum([name in placed for name in it.missing])
             standing[0] += count if goes_first(service.sensitivity, self._priority) else 0
             standing[1] += count
         ranked = [number for _, standing in sorted(counts.items()) for number in standing]

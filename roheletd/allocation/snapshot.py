@@ -160,7 +160,8 @@ def take(
         if placement.node in free:
             free[placement.node] = with_placement(free[placement.node], placement)
             kinds.pop(placement.node, None)
-    return Snapshot(nodes=free, kinds=kinds, shunned_by=shunned_by(services))
+    wishes = ((service.name, service.anti_affinity) for service in services)
+    return Snapshot(nodes=free, kinds=kinds, shunned_by=turned(wishes))
 
 
 def _of_kind(alike: FreeNode, node: Node) -> FreeNode:
@@ -168,13 +169,15 @@ def _of_kind(alike: FreeNode, node: Node) -> FreeNode:
     return FreeNode(node, *[getattr(alike, name) for name in _FIGURES])
 
 
-def shunned_by(services: Iterable[Service]) -> dict[str, tuple[Neighbour, ...]]:
-    """By service: the services that want to be apart from it, and over what."""
+def turned(
+    wishes: Iterable[tuple[str, Iterable[Neighbour]]],
+) -> dict[str, tuple[Neighbour, ...]]:
+    """The other direction of what services wish: by service, who wishes it, and over what."""
     found: dict[str, tuple[Neighbour, ...]] = {}
-    for service in services:
-        for other in service.anti_affinity:
-            shunning = Neighbour(service=service.name, over=other.over)
-            found[other.service] = (*found.get(other.service, ()), shunning)
+    for name, others in wishes:
+        for other in others:
+            wishing = Neighbour(service=name, over=other.over)
+            found[other.service] = (*found.get(other.service, ()), wishing)
     return found
 
 

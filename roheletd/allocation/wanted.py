@@ -23,6 +23,10 @@ class Wanted(Struct, frozen=True, kw_only=True):
     moving: tuple[Placement, ...] = ()
     missing: tuple[str, ...] = ()
 
+    @property
+    def lacks(self) -> bool:
+        return bool(self.missing or self.moving)
+
 
 def wanted(state: ClusterState, known: Definition, view: View) -> Wanted:
     """What becomes of a service's placements, and which instances need one.
