@@ -1,7 +1,6 @@
 """The soft half of what the leader knows: who is alive, who is hot, what others use."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -42,12 +41,12 @@ def look(
     refused = refused_images(soft, now_s)
     return View(
         conditions={
-            name: Condition(
+            name: replace(
+                _reported(soft, name),
                 liveness=liveness[name],
                 cordoned=name in state.cordoned,
                 foreign=foreign.get(name, ForeignLoad()),
                 refused_images=refused.get(name, {}),
-                **_reported(soft, name),
             )
             for name in nodes
         },
@@ -81,20 +80,20 @@ def snapshot_with(
     )
 
 
-def _reported(soft: SoftState, node: str) -> dict[str, Any]:
-    """What a node last said of itself; nothing where it has said nothing."""
+def _reported(soft: SoftState, node: str) -> Condition:
+    """By what the node last said of itself, which may be nothing."""
     report = soft.telemetry.get(node)
     if report is None:
-        return {}
+        return Condition()
     usual = soft.usual_millicores.get(node, {})
     zones = [zone.celsius for zone in report.thermal]
     power = report.power
     charge = power.charge if power is not None else None
-    return {
-        "busy": {core: used / MILLICORES_PER_CORE for core, used in usual.items()},
-        "images": frozenset(report.images or ()),
-        "celsius": max((it for it in zones if it is not None), default=None),
-        "throttled": bool(report.throttled),
-        "power": power.source if power is not None else "unknown",
-        "charge": 1.0 if charge is None else charge,
-    }
+    return Condition(
+        busy={core: used / MILLICORES_PER_CORE for core, used in usual.items()},
+        images=frozenset(report.images or ()),
+        celsius=max((it for it in zones if it is not None), default=None),
+        throttled=bool(report.throttled),
+        power=power.source if power is not None else "unknown",
+        charge=1.0 if charge is None else charge,
+    )

@@ -4,7 +4,7 @@ import msgspec
 
 from roheletd.api import views
 from roheletd.api.grounds import Grounds
-from roheletd.api.sense import refuse_contradictions, refuse_twins
+from roheletd.api.sense import declared, refuse_contradictions, refuse_twins
 from roheletd.cluster.commands import AddNodes, AddServices, Cordon, RemoveNode, RemoveService
 from roheletd.errors import Refused
 from roheletd.model import Service
@@ -22,8 +22,7 @@ class Changing(Grounds):
     async def add_nodes(self, request: views.NodesToAdd, command_id: str) -> views.Changes:
         """Register nodes by hand, or correct what is known of them: all of them or none."""
         refuse_twins(request.nodes, "$.nodes")
-        declared = tuple(msgspec.structs.replace(node, source="declared") for node in request.nodes)
-        return await self._commit(AddNodes(nodes=declared), command_id)
+        return await self._commit(AddNodes(nodes=declared(request.nodes)), command_id)
 
     async def import_services(self, request: views.Document, command_id: str) -> views.Changes:
         """Define the services of a ROHE command file (`add-service`), given as JSON."""

@@ -13,7 +13,7 @@ from roheletd.allocation.rebalance import Better, Rebalancing
 from roheletd.allocation.what_if import Forecast, what_if
 from roheletd.api import views
 from roheletd.api.grounds import Grounds
-from roheletd.api.sense import refuse_contradictions, refuse_twins
+from roheletd.api.sense import declared, refuse_contradictions, refuse_twins
 from roheletd.cluster.commands import AddNodes, AddServices, Place, Rejected
 from roheletd.cluster.difference import Difference, after, missing_from, of_nodes, of_services
 from roheletd.cluster.state import ClusterState
@@ -111,7 +111,7 @@ class Planning(Grounds):
         others = missing_from(wanted.services, self._state)
         return replace(
             wanted,
-            nodes=tuple(replace(node, source="declared") for node in request.nodes),
+            nodes=declared(request.nodes),
             removed=others if request.prune else (),
             left=() if request.prune else others,
         )

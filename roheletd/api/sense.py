@@ -1,9 +1,16 @@
-"""What no schema can say of a request: names that occur twice, services that no node could run."""
+"""What no schema says of a request: who declares it, names given twice, what no node could run."""
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from roheletd.errors import InvalidInput
 from roheletd.model import Node, Service, contradiction
+
+
+def declared(nodes: Iterable[Node]) -> tuple[Node, ...]:
+    """As a person says they are, whatever else was sent."""
+    return tuple(replace(node, source="declared") for node in nodes)
 
 
 def refuse_twins(things: Iterable[Service | Node], field: str) -> None:
