@@ -1,21 +1,19 @@
 """The verbs of `roheletd algorithm`: what a user's own algorithm needs before and in service."""
 
-from roheletd.cli.options import Commands, add_command, daemon_options, output_option
+from roheletd.cli.options import Commands, add_command, add_family, daemon_options, output_option
 
 
 def add_algorithm(commands: Commands, name: str) -> None:
-    parser = add_command(
+    add_family(
         commands,
         name,
+        {"check": _add_check, "reload": _add_reload},
         text="Try an allocation algorithm of your own, and load it again after a change.",
         examples=(
             "roheletd algorithm check userModule/greenest.py:Greenest",
             "roheletd algorithm reload",
         ),
     )
-    verbs = parser.add_subparsers(metavar="VERB", title="verbs", required=True)
-    _add_check(verbs, "check")
-    _add_reload(verbs, "reload")
 
 
 def _add_check(verbs: Commands, name: str) -> None:

@@ -2,21 +2,17 @@
 
 import argparse
 import re
-from collections.abc import Callable
 
-from roheletd.cli.options import Commands, add_command, daemon_options
+from roheletd.cli.options import Add, Commands, add_command, add_family, daemon_options, duration_s
 
 JOIN_WAIT_S = 30.0
 
-_UNITS_S = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
-_DURATION = re.compile(r"(?P<count>[0-9]{1,9})(?P<unit>s|min|m|h|d|)")
-_VALID_FOR_MAX_S = 315_360_000
-
 
 def add_cluster(commands: Commands, name: str) -> None:
-    parser = add_command(
+    add_family(
         commands,
         name,
+        _VERBS,
         text="Make one cluster of several nodes, and look after it. Each node starts as a "
         "cluster of its own; a token from one lets the others join it.",
         examples=(
@@ -26,20 +22,6 @@ def add_cluster(commands: Commands, name: str) -> None:
             "roheletd cluster status                on any of them",
         ),
     )
-    verbs = parser.add_subparsers(metavar="VERB", title="verbs", required=True)
-    for verb, add in _VERBS.items():
-        add(verbs, verb)
-
-
-def duration_s(text: str) -> int:
-    """`90s`, `30min`, `24h`, `7d`; a bare number is seconds."""
-    found = _DURATION.fullmatch(text.strip().lower())
-    value_s = int(found["count"]) * _UNITS_S[found["unit"]] if found else -1
-    if not 0 <= value_s <= _VALID_FOR_MAX_S:
-        raise argparse.ArgumentTypeError(
-            f"expected a time such as 30min, 24h or 7d, up to ten years, or 0; got {text[:40]!r}"
-        )
-    return value_s
 
 
 def _wait_s(text: str) -> float:
@@ -182,7 +164,7 @@ def _add_status(verbs: Commands, name: str) -> None:
     daemon_options(parser)
 
 
-_VERBS: dict[str, Callable[[Commands, str], None]] = {
+_VERBS: dict[str, Add] = {
     "init": _add_init,
     "token": _add_token,
     "join": _add_join,

@@ -2,8 +2,9 @@
 
 import argparse
 import math
+import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 OUTPUTS = ("table", "json", "yaml")
@@ -14,10 +15,15 @@ TIMEOUT_S = 10.0
 QUICKSTART_TIMEOUT_S = 60.0
 
 _HELP_WIDTH = 78
+_UNITS_S = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(?P<count>[0-9]{1,9})(?P<unit>s|min|m|h|d|)")
+_DURATION_S_MAX = 315_360_000
 
 Command = Callable[[argparse.Namespace], int]
 # argparse gives its type no public name.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+Add = Callable[[Commands, str], None]
+"""Adds one command, of this name."""
 
 
 def add_command(
@@ -40,6 +46,21 @@ def add_command(
     )
     parser.set_defaults(command=command or name)
     return parser
+
+
+def add_family(
+    commands: Commands,
+    name: str,
+    verbs: Mapping[str, Add],
+    *,
+    text: str,
+    examples: Sequence[str],
+) -> None:
+    """One command that has commands of its own."""
+    parser = add_command(commands, name, text=text, examples=examples)
+    own = parser.add_subparsers(metavar="VERB", title="verbs", required=True)
+    for verb, add in verbs.items():
+        add(own, verb)
 
 
 def paragraph(text: str) -> str:
@@ -96,6 +117,17 @@ def daemon_options(parser: argparse.ArgumentParser) -> None:
         help="file with the token for changes through --url (default: <data-dir>/api.token)",
     )
     timeout_option(parser, TIMEOUT_S)
+
+
+def duration_s(text: str) -> int:
+    """`90s`, `30min`, `24h`, `7d`; a bare number is seconds."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    value_s = int(found["count"]) * _UNITS_S[found["unit"]] if found else -1
+    if not 0 <= value_s <= _DURATION_S_MAX:
+        raise argparse.ArgumentTypeError(
+            f"expected a time such as 30min, 24h or 7d, up to ten years, or 0; got {text[:40]!r}"
+        )
+    return value_s
 
 
 def _seconds(text: str) -> float:

@@ -46,9 +46,9 @@ def request(found: object, key: str) -> tuple[str, Mapping[str, object]]:
     return f"import-{key}", {"document": found}
 
 
-def is_own(found: object, key: str) -> TypeGuard[dict[str, Any]]:
-    """Whether this is our own format and not one of ROHE's."""
-    return isinstance(found, dict) and list(found) == [key]
+def is_own(found: object, *keys: str) -> TypeGuard[dict[str, Any]]:
+    """Whether this is our own format, which has nothing but these keys, and not one of ROHE's."""
+    return isinstance(found, dict) and bool(found) and found.keys() <= set(keys)
 
 
 def of_application(found: object, application: str) -> object:

@@ -12,6 +12,7 @@ from roheletd.cli.tables import (
     heat,
     level,
     pairs,
+    plural,
     remarked,
     table,
     wrapped,
@@ -59,7 +60,7 @@ def status(answer: Value, style: Style) -> list[str]:
 def _no_warnings(answer: Value, style: Style) -> list[str]:
     missing = answer["instances_wanted"] - answer["instances_running"]
     if missing > 0:
-        some = _plural(missing, "instance does", "instances do")
+        some = plural(missing, "instance does", "instances do")
         return [style.paint(f"{missing} {some} not run: `roheletd instances` says why", "yellow")]
     return [style.paint("all is well", "green")]
 
@@ -317,10 +318,6 @@ def state(word: str) -> Cell:
 
 def _amount(value: int | None, unit: str) -> str:
     return "-" if value is None else f"{value} {unit}"
-
-
-def _plural(count: int, one: str, many: str) -> str:
-    return one if count == 1 else many
 
 
 def _explained(text: str, style: Style) -> list[str]:

@@ -5,13 +5,14 @@ in argv are built; `--help` and shell completion build them all.
 """
 
 import argparse
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from roheletd.cli.algorithm_verbs import add_algorithm
 from roheletd.cli.cluster_verbs import add_cluster
 from roheletd.cli.options import (
     QUICKSTART_TIMEOUT_S,
     SHELLS,
+    Add,
     Commands,
     add_command,
     daemon_options,
@@ -281,7 +282,7 @@ def _add_sample(commands: Commands, name: str) -> None:
     parser.set_defaults(command=name)
 
 
-_COMMANDS: dict[str, Callable[[Commands, str], None]] = {
+_COMMANDS: dict[str, Add] = {
     "quickstart": _add_quickstart,
     "run": _add_run,
     "status": _add_listing,

@@ -9,9 +9,9 @@ from roheletd.cli import REFUSED, pages, planning_page
 from roheletd.cli.client import Client, quoted
 from roheletd.cli.files import document
 from roheletd.cli.options import Command
+from roheletd.cli.orchestration import is_own
+from roheletd.cli.tables import plural
 from roheletd.cli.terminal import Progress, client_of, note, readable, show, style_of
-
-_OWN = frozenset({"services", "nodes"})
 
 
 def _what_if(args: argparse.Namespace) -> int:
@@ -48,10 +48,8 @@ def _apply(args: argparse.Namespace) -> int:
 
 def wanted(found: object, *, nodes: bool = True) -> Mapping[str, Any]:
     """What a file is to the daemon: our own lists as they are, anything else a ROHE file."""
-    keys = _OWN if nodes else {"services"}
-    if isinstance(found, dict) and found and found.keys() <= keys:
-        return found
-    return {"document": found}
+    keys = ("services", "nodes") if nodes else ("services",)
+    return found if is_own(found, *keys) else {"document": found}
 
 
 def _is_watched() -> bool:
@@ -69,7 +67,7 @@ def _shown_plan(client: Client, body: Mapping[str, Any]) -> Any:
 
 
 def _confirmed(changes: int) -> bool:
-    sys.stderr.write(f"Do it ({changes} {'change' if changes == 1 else 'changes'})? [y/N] ")
+    sys.stderr.write(f"Do it ({changes} {plural(changes, 'change', 'changes')})? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

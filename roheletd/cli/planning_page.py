@@ -6,8 +6,18 @@ from typing import Any
 
 from roheletd.cli import verdicts
 from roheletd.cli.pages import cores
-from roheletd.cli.tables import Cell, Column, Style, clean, pairs, remarked, table, wrapped
-from roheletd.cli.verdicts import limited, plural, some
+from roheletd.cli.tables import (
+    Cell,
+    Column,
+    Style,
+    clean,
+    pairs,
+    plural,
+    remarked,
+    table,
+    wrapped,
+)
+from roheletd.cli.verdicts import limited, some
 
 Value = Mapping[str, Any]
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from roheletd.allocation.requirement import Need
 from roheletd.cli.pages import duration
-from roheletd.cli.tables import Column, Style, clean, remarked, table, wrapped
+from roheletd.cli.tables import Column, Style, clean, plural, remarked, table, wrapped
 from roheletd.model import Service, demand
 
 
@@ -20,7 +20,7 @@ class Profile(NamedTuple):
 
 def profile(value: Profile, style: Style) -> list[str]:
     found, name = value.found, value.before.name
-    copies = "1 instance" if found.instances == 1 else f"{found.instances} instances"
+    copies = f"{found.instances} {plural(found.instances, 'instance', 'instances')}"
     head = f"{name}: {found.samples} samples of {copies} in {duration(value.watched_s)}"
     columns = (
         Column("WHAT"),

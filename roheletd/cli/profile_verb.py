@@ -2,8 +2,7 @@
 
 import argparse
 
-from roheletd.cli.cluster_verbs import duration_s
-from roheletd.cli.options import Commands, add_command, daemon_options
+from roheletd.cli.options import Commands, add_command, daemon_options, duration_s
 
 WATCH_S = 60
 WATCH_S_MAX = 7 * 86_400

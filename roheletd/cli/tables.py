@@ -100,6 +100,10 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"[: max(0, width)]
 
 
+def plural(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
+
+
 def bar(share: float, width: int, style: Style) -> str:
     """A horizontal bar, in half characters."""
     halves = round(min(1.0, max(0.0, share)) * width * 2)

@@ -1,14 +1,15 @@
 """The verbs of `roheletd orchestration`, with the options of ROHE's documentation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from roheletd.cli.options import Commands, add_command, daemon_options
+from roheletd.cli.options import Add, Commands, add_command, add_family, daemon_options
 
 
 def add_orchestration(commands: Commands, name: str) -> None:
-    parser = add_command(
+    add_family(
         commands,
         name,
+        _VERBS,
         text="Add, list and remove services and nodes, with ROHE's files and options.",
         examples=(
             "roheletd orchestration add-service --conf add_service.yaml",
@@ -16,9 +17,6 @@ def add_orchestration(commands: Commands, name: str) -> None:
             "roheletd orchestration remove-service detector",
         ),
     )
-    verbs = parser.add_subparsers(metavar="VERB", title="verbs", required=True)
-    for verb, add in _VERBS.items():
-        add(verbs, verb)
 
 
 def _add_verb(
@@ -126,7 +124,7 @@ def _add_remove_node(verbs: Commands, name: str) -> None:
     )
 
 
-_VERBS: dict[str, Callable[[Commands, str], None]] = {
+_VERBS: dict[str, Add] = {
     "add-service": _add_add_service,
     "add-node": _add_add_node,
     "get-service": _add_get_service,

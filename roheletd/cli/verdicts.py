@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
-from roheletd.cli.tables import Cell, Column, Style, clean, pairs, table, wrapped
+from roheletd.cli.tables import Cell, Column, Style, clean, pairs, plural, table, wrapped
 
 Value = Mapping[str, Any]
 
@@ -185,10 +185,6 @@ def some(names: Sequence[str]) -> str:
     named = ", ".join(names[:_NAMED_MAX])
     more = len(names) - _NAMED_MAX
     return f"{named} and {more} more" if more > 0 else named
-
-
-def plural(count: int, one: str, many: str) -> str:
-    return one if count == 1 else many
 
 
 def limited(rows: Iterable[Any]) -> tuple[list[Any], list[str]]:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from roheletd import identity
 from roheletd.api import views
-from roheletd.cli.cluster_verbs import duration_s
+from roheletd.cli.options import duration_s
 from roheletd.keys import load_keys
 from roheletd.token import Token, encode
 from tests.cli import samples
