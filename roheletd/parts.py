@@ -101,12 +101,12 @@ class Parts:
         self._make_log()
         self.announcer = self._make_announcer()
         self._leader = self._make_leader()
-        self._rebalancer = self._make_rebalancer()
         self._runner = self._make_runner()
         self._registrar = self._make_registrar()
         self._voter_keeper = self._make_voter_keeper()
         self.control = self._make_control()
         self._operations = self._make_operations()
+        self._rebalancer = self._make_rebalancer()
         self._inbox = self._make_inbox()
         self._receiver = self._make_receiver()
         self.links = self._make_links()
@@ -415,15 +415,10 @@ class Parts:
             return None
         return Rebalancer(
             moves_per_hour=moves_per_hour,
+            operations=self._operations,
             log=self.proposer,
-            profile=self._profile,
-            algorithm=self._algorithm,
-            state=self._state,
             soft=self.soft,
-            membership=self._membership,
             events=self._events,
-            clock=self._clock,
-            rng=self._rng,
         )
 
     def _make_runner(self) -> Runner | None:

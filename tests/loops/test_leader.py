@@ -9,35 +9,23 @@ import pytest
 from roheletd.allocation.algorithm import Algorithm
 from roheletd.allocation.snapshot import Profile
 from roheletd.cluster.commands import AddServices, Place, RemoveService
-from roheletd.cluster.events import Event, Events
-from roheletd.cluster.membership import Membership, thresholds
-from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
+from roheletd.cluster.events import Event
 from roheletd.loops import leader as leader_module
 from roheletd.loops.leader import Leader
 from roheletd.model import Neighbour, Placement, Service
 from roheletd.telemetry import MemoryUse, Telemetry
-from roheletd.testing import LoopClock, MemoryLog, VirtualTimeLoop
-from tests.builders import Driver, a_node, a_service, with_services
+from roheletd.testing import VirtualTimeLoop
+from tests.builders import a_node, a_service, with_services
+from tests.loops.leading import Leading
 from tests.loops.stage import in_virtual_time, running, settled
 
 
-class Stage:
+class Stage(Leading):
     """A leader `pi` of 4 cores and 4096 MiB, alone in its cluster."""
 
     def __init__(self, *services: Service, others: tuple[str, ...] = ()) -> None:
-        self.clock = LoopClock()
         nodes = (a_node(), *(a_node(name) for name in others))
-        self.driver: Driver = with_services(*services, nodes=nodes)
-        self.state = self.driver.state
-        self.log = MemoryLog(self.state, leader="pi")
-        self.events = Events(node="pi", wall_s=self.clock.wall_s)
-        self.soft = SoftState(
-            broker=BrokerLink(mode="managed"), engine=EngineLink(kind="docker", reachable=True)
-        )
-        self.membership = Membership(me="pi", limits=thresholds(1.0))
-        self.membership.expect(self.state.expected, 0.0)
-        self.silent: set[str] = set()
-        self._others = others
+        super().__init__(with_services(*services, nodes=nodes), others=others)
         self.leader = Leader(
             log=self.log,
             profile=Profile(),
@@ -49,15 +37,6 @@ class Stage:
             clock=self.clock,
             rng=Random(1),
         )
-
-    async def pass_s(self, seconds: float) -> None:
-        """Time in which all nodes that are not silent are heard each second."""
-        until_s = self.clock.now_s() + seconds
-        while self.clock.now_s() < until_s - 1e-6:
-            for node in sorted(set(self._others) - self.silent):
-                self.membership.heard(node, self.clock.now_s())
-            self.membership.look(self.clock.now_s())  # as the reporter does with each beat
-            await asyncio.sleep(min(1.0, until_s - self.clock.now_s()))
 
     def homes(self) -> dict[str, str]:
         return {name: at.node for name, at in sorted(self.state.placements.items())}

@@ -1,73 +1,42 @@
 """The rebalancer: how often it moves, when it does not, and what it tells."""
 
-import asyncio
-from random import Random
-
-from roheletd.allocation.algorithm import Algorithm
-from roheletd.allocation.snapshot import Profile
 from roheletd.cluster.commands import AddNodes, AddServices, Place
-from roheletd.cluster.events import Events
-from roheletd.cluster.membership import Membership, thresholds
-from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.loops.rebalancer import Rebalancer
 from roheletd.model import Placement
-from roheletd.testing import LoopClock, MemoryLog
 from tests.builders import a_node, a_service, with_services
+from tests.loops.leading import Leading
 from tests.loops.stage import in_virtual_time, running
 
 
-class Stage:
+class Stage(Leading):
     """Four instances on `pi`, and an empty node `nano` that joined later."""
 
     def __init__(self, *, moves_per_hour: int) -> None:
-        self.clock = LoopClock()
         services = [a_service(f"s{number}", cores=(900,), memory_mib=900) for number in range(4)]
-        self.driver = with_services(*services)
-        self.state = self.driver.state
-        self.log = MemoryLog(self.state, leader="pi")
-        revision = self.state.services["s0"].revision
-        self.driver.apply(
-            Place(
-                placements=tuple(
-                    Placement(
-                        instance=f"s{core}.1",
-                        service=f"s{core}",
-                        node="pi",
-                        revision=revision,
-                        cores={core: 900},
-                        cpu_millicores=900,
-                        memory_mib=900,
-                    )
-                    for core in range(4)
-                )
+        driver = with_services(*services)
+        revision = driver.state.services["s0"].revision
+        placements = tuple(
+            Placement(
+                instance=f"s{core}.1",
+                service=f"s{core}",
+                node="pi",
+                revision=revision,
+                cores={core: 900},
+                cpu_millicores=900,
+                memory_mib=900,
             )
+            for core in range(4)
         )
-        self.driver.apply(AddNodes(nodes=(a_node("nano"),)))
-        self.events = Events(node="pi", wall_s=self.clock.wall_s)
-        self.soft = SoftState(
-            broker=BrokerLink(mode="managed"), engine=EngineLink(kind="docker", reachable=True)
-        )
-        self.membership = Membership(me="pi", limits=thresholds(1.0))
+        driver.apply(Place(placements=placements))
+        driver.apply(AddNodes(nodes=(a_node("nano"),)))
+        super().__init__(driver, others=("nano",))
         self.rebalancer = Rebalancer(
             moves_per_hour=moves_per_hour,
+            operations=self.operations(),
             log=self.log,
-            profile=Profile(),
-            state=self.state,
             soft=self.soft,
-            membership=self.membership,
             events=self.events,
-            algorithm=Algorithm(),
-            clock=self.clock,
-            rng=Random(1),
         )
-
-    async def pass_s(self, seconds: float) -> None:
-        """Time in which `nano` is heard each second."""
-        until_s = self.clock.now_s() + seconds
-        while self.clock.now_s() < until_s - 1e-6:
-            self.membership.heard("nano", self.clock.now_s())
-            self.membership.look(self.clock.now_s())
-            await asyncio.sleep(min(1.0, until_s - self.clock.now_s()))
 
     @property
     def moved(self) -> int:
