@@ -5,9 +5,9 @@ emptied of what this pass put there and filled again in another order, on other 
 spread; what is no worse is kept. This is "ruin and recreate" (Schrimpf et al. 2000) with a bounded
 number of tries: each costs little, and with the same seed it gives the same.
 
-Nobody pays for it: of those with the same priority that came with one command, no fewer are placed
-than before, counting first those that the queue prefers; those with a higher priority, or who came
-earlier, count before them.
+Nobody pays for it: of those with the same priority that came with one command no fewer are placed
+than by the first guess, and no fewer of those among them that the queue prefers. Beyond that, a
+higher priority counts before a lower one, and who came earlier before who came later.
 """
 
 from collections.abc import Iterator, Mapping
@@ -94,6 +94,7 @@ class _Arrangement:
         self._disturbed = _disturbed(self._books.nodes)
         self._seen = len(self._books.changes)
         self._worth = self._worth_of(self.placed)
+        self._least = self._worth[:-1]
 
     @cached_property
     def _tightest(self) -> Allocator:
@@ -118,7 +119,7 @@ class _Arrangement:
         again = self._filled(kept)
         found = {**kept, **again}
         worth = self._worth_of(found)
-        if worth >= self._worth:
+        if worth >= self._worth and self._leaves_nobody_worse(worth):
             self.placed, self._worth = found, worth
             return
         for at in again.values():
@@ -126,6 +127,10 @@ class _Arrangement:
         for at in gone.values():
             self._books.place(at)
         self._look()
+
+    def _leaves_nobody_worse(self, worth: Worth) -> bool:
+        """Than by the first guess: a lower standing does not pay for a higher one, either."""
+        return all(now >= least for now, least in zip(worth[:-1], self._least, strict=True))
 
     def _some_nodes(self) -> set[str]:
         """A few, and mostly one more where somebody is disturbed."""

@@ -8,17 +8,13 @@ from hypothesis import strategies as some
 
 from roheletd.allocation import search as search_module
 from roheletd.allocation.schedule import Round, Schedule, schedule
-from roheletd.allocation.snapshot import Condition, Profile
-from roheletd.allocation.view import View
+from roheletd.allocation.snapshot import Profile
 from roheletd.cluster.commands import AddServices
 from roheletd.model import Neighbour, Service
+from tests.allocation.passes import view_of
 from tests.builders import Driver, a_node, a_service, with_services
 
 OFF = Profile(search_attempts=0)
-
-
-def view_of(cluster: Driver) -> View:
-    return View(conditions=dict.fromkeys(cluster.state.nodes, Condition()))
 
 
 def found(cluster: Driver, profile: Profile | None = None, seed: int = 1) -> Schedule:
@@ -70,6 +66,30 @@ def test_nobody_who_came_later_or_matters_less_overtakes_by_being_smaller() -> N
         *(a_service(f"small{number}", cores=(500,)) for number in range(4)),
     )
     assert [at.instance for at in found(urgent).place.placements] == ["urgent.1"]
+
+
+def test_nobody_loses_a_place_that_the_order_of_the_queue_had_given() -> None:
+    """One large sensitive service could come in for two small others: those had their places."""
+    cluster = with_services(
+        a_service("small", cores=(50,), memory_mib=1000, replicas=3),
+        a_service("large", cores=(50,), memory_mib=3000, sensitivity=1),
+        a_service("first", cores=(50, 50), memory_mib=1000, replicas=4, sensitivity=1),
+        nodes=(a_node("a"), a_node("b")),
+    )
+    placed = [at.service for at in found(cluster).place.placements]
+    assert sorted(placed) == ["first"] * 4 + ["small"] * 3
+
+
+def test_nobody_of_lower_priority_loses_a_place_to_second_thoughts_either() -> None:
+    cluster = with_services(
+        a_service("low", cores=(300,), replicas=6),
+        a_service("high", cores=(700, 100), replicas=2, priority=5),
+        a_service("wide", cores=(1000, 1000), priority=5),
+        nodes=(a_node("a", cores=2), a_node("b", cores=2)),
+    )
+    before, after = found(cluster, OFF).place.placements, found(cluster).place.placements
+    for names in ({"low"}, {"high", "wide"}):
+        assert sum(at.service in names for at in after) >= sum(at.service in names for at in before)
 
 
 def test_a_sensitive_service_is_kept_off_shared_cores_where_the_first_way_did_not() -> None:
