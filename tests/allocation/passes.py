@@ -1,14 +1,38 @@
 """One pass of the leader over a cluster in which all is well, but for what is said."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from random import Random
 
 from roheletd.allocation.schedule import Schedule, schedule
-from roheletd.allocation.snapshot import Condition, Profile
+from roheletd.allocation.snapshot import Condition, Profile, Snapshot, take
 from roheletd.allocation.view import View
+from roheletd.model import Node, Placement, Service
 from tests.builders import Driver
 
 PROFILE = Profile(search_attempts=0, port_min=20_000, port_max=20_009)
+
+
+def seen(
+    *nodes: Node,
+    placements: Iterable[Placement] = (),
+    services: Iterable[Service] = (),
+    profile: Profile | None = None,
+    conditions: Mapping[str, Condition] | None = None,
+) -> Snapshot:
+    """These nodes with what is left of them; what is not said of their condition is well."""
+    return take(
+        nodes={node.name: node for node in nodes},
+        conditions={**{node.name: Condition() for node in nodes}, **(conditions or {})},
+        placements=placements,
+        services=services,
+        profile=profile or Profile(),
+    )
+
+
+def held(**more: object) -> Placement:
+    """A placement on `pi` of a service that is nobody's concern."""
+    base = {"instance": "x.1", "service": "x", "node": "pi", "revision": 1}
+    return Placement(**{**base, **more})  # type: ignore[arg-type]
 
 
 def view_of(

@@ -5,31 +5,10 @@ from random import Random
 import pytest
 
 from roheletd.allocation.allocate import Unplaceable, allocate, explain
-from roheletd.allocation.snapshot import Condition, ForeignLoad, Profile, Snapshot, take
+from roheletd.allocation.snapshot import Condition, ForeignLoad, Profile
 from roheletd.model import Capacity, Gpu, Node, Placement, Port, PortBinding, Service
+from tests.allocation.passes import held, seen
 from tests.builders import a_node, a_service
-
-
-def seen(
-    *nodes: Node,
-    placements: tuple[Placement, ...] = (),
-    foreign: dict[str, ForeignLoad] | None = None,
-    profile: Profile | None = None,
-    **condition: object,
-) -> Snapshot:
-    known = foreign or {}
-    return take(
-        nodes={node.name: node for node in nodes},
-        conditions={
-            node.name: Condition(
-                foreign=known.get(node.name, ForeignLoad()),
-                **condition,  # type: ignore[arg-type]
-            )
-            for node in nodes
-        },
-        placements=placements,
-        profile=profile or Profile(),
-    )
 
 
 def place(service: Service, *nodes: Node, **more: object) -> Placement:
@@ -44,9 +23,9 @@ def refusals(service: Service, *nodes: Node, **more: object) -> dict[str, str]:
     return found.verdicts[0].refusals
 
 
-def held(**more: object) -> Placement:
-    base = {"instance": "x.1", "service": "x", "node": "pi", "revision": 1}
-    return Placement(**{**base, **more})  # type: ignore[arg-type]
+def by_others(load: ForeignLoad) -> dict[str, Condition]:
+    """What others use on `pi`."""
+    return {"pi": Condition(foreign=load)}
 
 
 def test_an_exact_fit_is_a_fit() -> None:
@@ -170,29 +149,29 @@ def test_a_preferred_port_gives_way_and_tcp_does_not_block_udp() -> None:
 
 
 def test_a_port_that_something_else_listens_on_is_avoided() -> None:
-    foreign = {"pi": ForeignLoad(ports=frozenset({20000}))}
-    found = place(a_service(ports=(Port(container_port=80),)), a_node(), foreign=foreign)
+    foreign = by_others(ForeignLoad(ports=frozenset({20000})))
+    found = place(a_service(ports=(Port(container_port=80),)), a_node(), conditions=foreign)
     assert found.ports[0].host_port == 20001
 
 
 def test_measured_load_of_others_is_not_free_but_leaves_a_tenth_of_each_core() -> None:
-    foreign = {"pi": ForeignLoad(cores_millicores={0: 1000, 1: 300}, memory_mib=4000)}
-    free = seen(a_node(cores=2), foreign=foreign).nodes["pi"]
+    foreign = by_others(ForeignLoad(cores_millicores={0: 1000, 1: 300}, memory_mib=4000))
+    free = seen(a_node(cores=2), conditions=foreign).nodes["pi"]
     assert free.cores == {0: 100, 1: 700}
     assert free.memory_mib == 96
 
 
 def test_a_whole_core_fits_where_the_machine_only_keeps_house() -> None:
-    quiet = {"pi": ForeignLoad(cores_millicores={0: 100, 1: 101})}
-    free = seen(a_node(cores=2), foreign=quiet).nodes["pi"]
+    quiet = by_others(ForeignLoad(cores_millicores={0: 100, 1: 101}))
+    free = seen(a_node(cores=2), conditions=quiet).nodes["pi"]
     assert free.cores == {0: 1000, 1: 899}
-    assert place(a_service(cores=(1000,)), a_node(cores=2), foreign=quiet).cores == {0: 1000}
+    assert place(a_service(cores=(1000,)), a_node(cores=2), conditions=quiet).cores == {0: 1000}
 
 
 def test_a_node_that_is_not_alive_is_refused() -> None:
     free = seen(a_node())
     for liveness in ("suspect", "lost", "never seen"):
-        dead = seen(a_node(), liveness=liveness)
+        dead = seen(a_node(), conditions={"pi": Condition(liveness=liveness)})
         assert "alive" in explain(dead, a_service(), Profile())[0].refusals
     assert not explain(free, a_service(), Profile())[0].refusals
 
@@ -270,6 +249,6 @@ def test_the_reason_of_an_unplaceable_service_is_one_readable_line() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_how_much_load_of_others_counts_is_configurable(share: float) -> None:
-    foreign = {"pi": ForeignLoad(cores_millicores={0: 1000})}
-    free = seen(a_node(cores=1), foreign=foreign, profile=Profile(foreign_cpu_max=share))
+    foreign = by_others(ForeignLoad(cores_millicores={0: 1000}))
+    free = seen(a_node(cores=1), conditions=foreign, profile=Profile(foreign_cpu_max=share))
     assert free.nodes["pi"].cores == {0: 1000 - int(1000 * share)}

@@ -1,19 +1,15 @@
 """What no sane service asks for: refused by the name of its field, and the queue goes on."""
 
-from random import Random
-
 import pytest
 
-from roheletd.allocation.schedule import schedule
 from roheletd.allocation.scores import WEIGHTS
-from roheletd.allocation.snapshot import Condition, Profile
-from roheletd.allocation.view import View
 from roheletd.api import views
 from roheletd.api.requests import convert, request_of
 from roheletd.api.sense import refuse_contradictions
 from roheletd.config import parse
 from roheletd.errors import InvalidInput
 from roheletd.model import Neighbour, Service
+from tests.allocation.passes import run_pass
 from tests.builders import a_service, with_services
 
 OTHER = a_service("other", cores=(100,))
@@ -107,23 +103,20 @@ def test_what_fits_nowhere_waits_with_its_reason_and_holds_nobody_up(
     service: Service, reason: str
 ) -> None:
     cluster = with_services(service, OTHER)
-    view = View(conditions={"pi": Condition()})
-    found = schedule(cluster.state, view, Profile(), Random(1))
+    found = run_pass(cluster)
     assert [at.instance for at in found.place.placements] == ["other.1"]
     assert reason in found.unplaceable["web"].reason
 
 
 def test_a_service_that_asks_for_nothing_is_placed() -> None:
     cluster = with_services(a_service(cores=(0, 0), memory_mib=0, accelerators={"gpu": 0}))
-    view = View(conditions={"pi": Condition()})
-    found = schedule(cluster.state, view, Profile(), Random(1))
+    found = run_pass(cluster)
     assert [at.cores for at in found.place.placements] == [{}]
 
 
 def test_zeros_for_cores_leave_the_cpu_figure_to_say_it() -> None:
     cluster = with_services(a_service(cores=(0,), cpu_millicores=1500))
-    view = View(conditions={"pi": Condition()})
-    (at,) = schedule(cluster.state, view, Profile(), Random(1)).place.placements
+    (at,) = run_pass(cluster).place.placements
     assert sorted(at.cores.values()) == [500, 1000]
 
 

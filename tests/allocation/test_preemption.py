@@ -1,43 +1,31 @@
 """Preemption: who has to go for a service of higher priority, and who never has to."""
 
-from random import Random
-
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from roheletd.allocation.ask import ask_of
 from roheletd.allocation.books import Books
 from roheletd.allocation.judge import Judge
-from roheletd.allocation.schedule import Schedule, schedule
-from roheletd.allocation.snapshot import Condition, Profile
-from roheletd.allocation.view import View, snapshot
+from roheletd.allocation.schedule import Schedule
+from roheletd.allocation.snapshot import Profile
+from roheletd.allocation.view import snapshot
 from roheletd.cluster.commands import AddNodes, AddServices
 from roheletd.model import Neighbour, Node, Port, Service
+from tests.allocation.passes import run_pass, view_of
 from tests.builders import Driver, a_node, a_service, with_services
 
 ON = Profile(preemption=True)
 
 
-def view_of(cluster: Driver) -> View:
-    return View(conditions={name: Condition() for name in cluster.state.nodes})
-
-
-def run_pass(cluster: Driver, profile: Profile = ON) -> Schedule:
-    found = schedule(cluster.state, view_of(cluster), profile, Random(1))
-    if not found.is_empty:
-        cluster.apply(found.place)
-    return found
-
-
 def filled(*services: Service, nodes: tuple[Node, ...] = (a_node(cores=2),)) -> Driver:
     cluster = with_services(*services, nodes=nodes)
-    run_pass(cluster)
+    run_pass(cluster, profile=ON)
     return cluster
 
 
 def come(cluster: Driver, *services: Service, profile: Profile = ON) -> Schedule:
     cluster.apply(AddServices(services=services))
-    return run_pass(cluster, profile)
+    return run_pass(cluster, profile=profile)
 
 
 def test_a_service_of_higher_priority_pushes_out_what_it_needs_and_no_more() -> None:

@@ -9,20 +9,15 @@ import pytest
 from roheletd.allocation.allocate import Allocator
 from roheletd.allocation.books import Books
 from roheletd.allocation.judge import Judge
-from roheletd.allocation.snapshot import Condition, FreeNode, Profile, take
+from roheletd.allocation.snapshot import FreeNode, Profile
 from roheletd.model import Neighbour, Node, Service, StrategyName
+from tests.allocation.passes import seen
 from tests.builders import a_node, a_service
 
 
 def allocator(*nodes: Node, profile: Profile | None = None) -> Allocator:
     chosen = profile or Profile()
-    snapshot = take(
-        nodes={node.name: node for node in nodes},
-        conditions={node.name: Condition() for node in nodes},
-        placements=(),
-        profile=chosen,
-    )
-    return Allocator(Books(snapshot, chosen), 1)
+    return Allocator(Books(seen(*nodes, profile=chosen), chosen), 1)
 
 
 def many(count: int, **labels: str) -> list[Node]:
@@ -147,15 +142,7 @@ def test_anti_affinity_to_itself_leaves_one_to_each_zone_and_holds_for_both_side
 
 def test_what_wants_to_be_apart_keeps_the_other_away_as_well() -> None:
     loner = a_service("loner", anti_affinity=(Neighbour(service="web"),))
-    profile = Profile()
-    nodes = {name: a_node(name) for name in ("a", "b")}
-    snapshot = take(
-        nodes=nodes,
-        conditions=dict.fromkeys(nodes, Condition()),
-        placements=(),
-        profile=profile,
-        services=(loner,),
-    )
-    to = Allocator(Books(snapshot, profile), 1)
+    snapshot = seen(a_node("a"), a_node("b"), services=(loner,))
+    to = Allocator(Books(snapshot, Profile()), 1)
     (home,) = place(to, loner)
     assert home not in place(to, a_service(), count=3)

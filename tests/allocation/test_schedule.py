@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from msgspec.structs import replace
 
-from roheletd.allocation.schedule import Schedule, schedule
-from roheletd.allocation.snapshot import Condition, ForeignLoad, Profile
+from roheletd.allocation.schedule import schedule
+from roheletd.allocation.snapshot import Condition, ForeignLoad
 from roheletd.allocation.view import View, snapshot
 from roheletd.allocation.wanted import next_reschedule_s
 from roheletd.cluster.commands import (
@@ -19,28 +19,9 @@ from roheletd.cluster.commands import (
     RemoveNode,
     RemoveService,
 )
-from roheletd.cluster.membership import Liveness
 from roheletd.model import Placement, Port, Service
+from tests.allocation.passes import PROFILE, run_pass, view_of
 from tests.builders import Driver, a_member, a_node, a_service, with_services
-
-PROFILE = Profile(port_min=20_000, port_max=20_009)
-
-
-def view_of(cluster: Driver, **lost_for_s: float) -> View:
-    liveness: dict[str, Liveness] = dict.fromkeys(cluster.state.registrations, "alive")
-    liveness |= dict.fromkeys(lost_for_s, "lost")
-    return View(
-        conditions={name: Condition(liveness=it) for name, it in liveness.items()},
-        lost_for_s=lost_for_s,
-    )
-
-
-def run_pass(cluster: Driver, *, seed: int = 1, **lost_for_s: float) -> Schedule:
-    view = view_of(cluster, **lost_for_s)
-    found = schedule(cluster.state, view, PROFILE, Random(seed))
-    if not found.is_empty:
-        cluster.apply(found.place)
-    return found
 
 
 def count(cluster: Driver, service: str = "web") -> int:
@@ -168,24 +149,24 @@ def test_instances_of_a_lost_node_are_placed_elsewhere_after_reschedule_after_an
     cluster = on_a_and_b(reschedule_after_s=60.0)
     cluster.apply(AddNodes(nodes=(a_node("c"),)))
     (before,) = on(cluster, "b")
-    assert run_pass(cluster, b=59.9).is_empty
-    found = run_pass(cluster, b=60.0)
+    assert run_pass(cluster, lost_for_s={"b": 59.9}).is_empty
+    found = run_pass(cluster, lost_for_s={"b": 60.0})
     (after,) = on(cluster, "c")
     assert (after.instance, found.place.released) == (before.instance, ())
     assert after.placed_at > before.placed_at
-    assert run_pass(cluster, b=61.0).is_empty
+    assert run_pass(cluster, lost_for_s={"b": 61.0}).is_empty
 
 
 def test_a_service_may_leave_a_lost_node_at_once() -> None:
     cluster = on_a_and_b(reschedule_after_s=0.0)
     cluster.apply(AddNodes(nodes=(a_node("c"),)))
-    run_pass(cluster, b=0.0)
+    run_pass(cluster, lost_for_s={"b": 0.0})
     assert (len(on(cluster, "b")), len(on(cluster, "c"))) == (0, 1)
 
 
 def test_what_no_other_node_takes_stays_with_its_lost_node_and_is_said_to_wait() -> None:
     cluster = on_a_and_b()
-    found = run_pass(cluster, b=60.0)
+    found = run_pass(cluster, lost_for_s={"b": 60.0})
     assert found.is_empty
     assert found.unplaceable["web"].reason == "no node of 2 fits (cpu: 1, cores: 1, alive: 1)"
     back = run_pass(cluster)
@@ -205,7 +186,7 @@ def test_scaling_down_takes_what_is_on_a_lost_node_first() -> None:
     for lost, living in (("a", "b"), ("b", "a")):
         cluster = on_a_and_b()
         cluster.apply(AddServices(services=(a_service(cores=(1000,)),)))
-        run_pass(cluster, **{lost: 0.5})
+        run_pass(cluster, lost_for_s={lost: 0.5})
         assert (len(on(cluster, lost)), len(on(cluster, living))) == (0, 1)
 
 
@@ -213,7 +194,7 @@ def test_an_instance_that_never_ran_is_placed_before_one_whose_node_may_come_bac
     cluster = on_a_and_b()
     cluster.apply(AddServices(services=(a_service(replicas=3, cores=(1000,)),)))
     cluster.apply(AddNodes(nodes=(a_node("c", cores=1),)))
-    found = run_pass(cluster, b=60.0)
+    found = run_pass(cluster, lost_for_s={"b": 60.0})
     assert [at.instance for at in on(cluster, "c")] == ["web.3"]
     assert len(on(cluster, "b")) == 1
     assert "web" in found.unplaceable
@@ -233,7 +214,7 @@ def test_the_next_rescheduling_is_that_of_the_least_patient_service_on_a_lost_no
     )
     run_pass(cluster)
     left_s = {
-        lost_for_s: next_reschedule_s(cluster.state, view_of(cluster, a=lost_for_s))
+        lost_for_s: next_reschedule_s(cluster.state, view_of(cluster, lost_for_s={"a": lost_for_s}))
         for lost_for_s in (0.0, 4.0, 5.0, 60.0)
     }
     assert left_s == {0.0: 5.0, 4.0: 1.0, 5.0: 55.0, 60.0: None}
@@ -284,12 +265,12 @@ def test_whoever_is_lost_every_instance_keeps_a_place_or_waits_with_a_reason(
     run_pass(cluster)
     for lost_for_s in losses:
         before = set(cluster.state.placements)
-        found = run_pass(cluster, **lost_for_s)
+        found = run_pass(cluster, lost_for_s=lost_for_s)
         assert before <= set(cluster.state.placements)
         for at in cluster.state.placements.values():
             stranded = lost_for_s.get(at.node, 0.0) >= 60.0
             assert not stranded or at.service in found.unplaceable
-        assert run_pass(cluster, **lost_for_s).is_empty
+        assert run_pass(cluster, lost_for_s=lost_for_s).is_empty
 
 
 @settings(max_examples=300)

@@ -4,31 +4,27 @@ import pytest
 
 from roheletd.allocation.allocate import explain
 from roheletd.allocation.scores import WEIGHTS
-from roheletd.allocation.snapshot import Condition, Profile, Snapshot, take
+from roheletd.allocation.snapshot import Condition, Profile, Snapshot
 from roheletd.model import Capacity, Gpu, Node, Placement, Service
+from tests.allocation.passes import held, seen
 from tests.builders import a_node, a_service
 
 
-def snapshot(node: Node, *held: Placement, **condition: object) -> Snapshot:
-    return take(
-        nodes={node.name: node},
-        conditions={node.name: Condition(**condition)},  # type: ignore[arg-type]
-        placements=held,
-        profile=Profile(),
-    )
+def snapshot(node: Node, *placements: Placement, **condition: object) -> Snapshot:
+    known = {node.name: Condition(**condition)}  # type: ignore[arg-type]
+    return seen(node, placements=placements, conditions=known)
 
 
 def terms(
-    service: Service, node: Node, *held: Placement, profile: Profile | None = None, **more: object
+    service: Service,
+    node: Node,
+    *placements: Placement,
+    profile: Profile | None = None,
+    **more: object,
 ) -> dict[str, float]:
-    (verdict,) = explain(snapshot(node, *held, **more), service, profile or Profile())
+    (verdict,) = explain(snapshot(node, *placements, **more), service, profile or Profile())
     assert not verdict.refusals, verdict.refusals
     return verdict.terms
-
-
-def held(**more: object) -> Placement:
-    base = {"instance": "x.1", "service": "x", "node": "pi", "revision": 1}
-    return Placement(**{**base, **more})  # type: ignore[arg-type]
 
 
 def test_best_fit_takes_cpu_and_memory_the_other_way_round() -> None:

@@ -2,28 +2,16 @@
 
 from random import Random
 
-from roheletd.allocation.schedule import Round, Schedule, schedule
-from roheletd.allocation.snapshot import Condition, Profile
-from roheletd.allocation.view import View
+from roheletd.allocation.schedule import Round
+from roheletd.allocation.snapshot import Profile
 from roheletd.cluster.commands import AddNodes, AddServices, RemoveService
 from roheletd.model import Service
-from tests.builders import Driver, a_node, a_service, with_services
+from tests.allocation.passes import run_pass, view_of
+from tests.builders import a_node, a_service, with_services
 
 
 def of_app(name: str, *, need: int, **more: object) -> Service:
     return a_service(name, application="line", cores=(need,), **{"all_or_nothing": True, **more})
-
-
-def run_pass(cluster: Driver, **lost_for_s: float) -> Schedule:
-    conditions = {
-        name: Condition(liveness="lost" if name in lost_for_s else "alive")
-        for name in cluster.state.nodes
-    }
-    view = View(conditions=conditions, lost_for_s=lost_for_s)
-    found = schedule(cluster.state, view, Profile(), Random(1))
-    if not found.is_empty:
-        cluster.apply(found.place)
-    return found
 
 
 def test_an_application_that_fits_starts_whole() -> None:
@@ -86,7 +74,7 @@ def test_once_started_it_goes_on_where_a_part_of_it_is_lost() -> None:
     cluster = with_services(of_app("camera", need=900), of_app("detector", need=900), nodes=nodes)
     run_pass(cluster)
     before = dict(cluster.state.placements)
-    found = run_pass(cluster, b=60.0)
+    found = run_pass(cluster, lost_for_s={"b": 60.0})
     assert cluster.state.placements == before
     assert len(found.unplaceable) == 1
     cluster.apply(AddServices(services=(of_app("camera", need=900, replicas=2),)))
@@ -103,7 +91,6 @@ def test_a_part_that_is_removed_holds_nobody_back() -> None:
 
 def test_it_is_proposed_in_one_entry_that_is_applied_whole() -> None:
     cluster = with_services(of_app("camera", need=100, replicas=3), of_app("detector", need=100))
-    view = View(conditions={"pi": Condition()})
-    (place,) = Round(cluster.state, view, Profile(), Random(1)).batches()
+    (place,) = Round(cluster.state, view_of(cluster), Profile(), Random(1)).batches()
     assert place.together
     assert len(place.placements) == 4
