@@ -26,8 +26,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from roheletd.decoding import UNREADABLE
+from roheletd.fields import ClusterId, MemberId
 from roheletd.messages import PAYLOAD_BYTES_MAX, SENDERS_MAX, Window, subkey
-from roheletd.model import ClusterId, MemberId
 
 PROTOCOL = 1
 BODY_BYTES_MAX = PAYLOAD_BYTES_MAX

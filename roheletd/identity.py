@@ -23,8 +23,9 @@ from msgspec.structs import replace
 from roheletd import durable
 from roheletd.config import Url
 from roheletd.errors import InvalidInput, Refused
+from roheletd.fields import ClusterId, MemberId, Name
 from roheletd.keys import KEY_FILE, save_key
-from roheletd.model import ClusterId, MemberId, Name, node_of
+from roheletd.model import node_of
 from roheletd.token import Token
 from roheletd.wording import shown
 

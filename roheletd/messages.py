@@ -29,7 +29,7 @@ from msgspec import Meta, Struct
 
 from roheletd.decoding import UNREADABLE
 from roheletd.errors import InvalidInput
-from roheletd.model import Name
+from roheletd.fields import Name
 
 PAYLOAD_BYTES_MAX = 1 << 20
 WINDOW = 64

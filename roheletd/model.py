@@ -6,65 +6,30 @@ Everything here is a frozen value that can be a member of a log entry. Units: CP
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta
+
+from roheletd.fields import (
+    Constraint,
+    CoreId,
+    EngineKind,
+    EnvName,
+    EnvValue,
+    LabelKey,
+    Mebibytes,
+    MemberId,
+    Millicores,
+    Name,
+    Percent,
+    PortNumber,
+    Protocol,
+    StrategyName,
+    Text,
+    Value,
+    Voting,
+)
+from roheletd.upkeep import Dependency, HealthCheck, Inclusion, UpdatePolicy, Volume
 
 MILLICORES_PER_CORE = 1000
-
-# `$(?!\n)` and not `$` alone, which Python also matches before a trailing newline.
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$(?!\n)"
-# A NUL ends a string in every engine's and every kernel's eyes, wherever it stands.
-TEXT_PATTERN = r"^[^\x00]*$(?!\n)"
-MEMBER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\.[0-9a-f]{8}$(?!\n)"
-ENV_NAME_PATTERN = r"^[^=\x00]+$(?!\n)"
-_LABEL = r"[A-Za-z0-9][A-Za-z0-9_./-]{0,252}"
-LABEL_PATTERN = rf"^{_LABEL}$(?!\n)"
-CONSTRAINT_PATTERN = (
-    rf"^node\.(?:name|arch|engine|gpus|cores|memory_mib|frequency_ghz|labels\.{_LABEL})"
-    r" *(?:==|!=|>=|<=|>|<) *[^\s=<>!\x00](?:[^\x00]{0,254}[^\s\x00])?$(?!\n)"
-)
-MEANINGS = {
-    NAME_PATTERN: "a name of letters, digits, '_' and '-', 1 to 63 characters",
-    MEMBER_ID_PATTERN: "a node's name, a dot and 8 hexadecimal digits",
-    TEXT_PATTERN: "text without a NUL character",
-    ENV_NAME_PATTERN: "a name without '=' and NUL, 1 to 256 characters",
-    LABEL_PATTERN: "a label of letters, digits, '_', '-', '.' and '/', 1 to 253 characters",
-    CONSTRAINT_PATTERN: "`node.FACT OPERATOR VALUE`, where FACT is name, arch, engine, gpus, "
-    "cores, memory_mib, frequency_ghz or labels.KEY, and OPERATOR is ==, !=, >=, <=, > or <",
-}
-"""What each pattern asks for, in words, for whoever sent something else."""
-
-Name = Annotated[str, Meta(pattern=NAME_PATTERN, description=MEANINGS[NAME_PATTERN])]
-ClusterId = Annotated[
-    str, Meta(pattern=r"^[0-9a-f]{16}$(?!\n)", description="16 lower-case hex digits")
-]
-MemberId = Annotated[str, Meta(pattern=MEMBER_ID_PATTERN, description=MEANINGS[MEMBER_ID_PATTERN])]
-Text = Annotated[
-    str, Meta(pattern=TEXT_PATTERN, max_length=4096, description=MEANINGS[TEXT_PATTERN])
-]
-EnvName = Annotated[
-    str,
-    Meta(pattern=ENV_NAME_PATTERN, max_length=256, description=MEANINGS[ENV_NAME_PATTERN]),
-]
-EnvValue = Annotated[
-    str, Meta(pattern=TEXT_PATTERN, max_length=131_000, description=MEANINGS[TEXT_PATTERN])
-]
-LabelKey = Annotated[str, Meta(pattern=LABEL_PATTERN, description=MEANINGS[LABEL_PATTERN])]
-Constraint = Annotated[
-    str, Meta(pattern=CONSTRAINT_PATTERN, description=MEANINGS[CONSTRAINT_PATTERN])
-]
-Millicores = Annotated[int, Meta(ge=0, le=10_000_000)]
-Mebibytes = Annotated[int, Meta(ge=0, le=1_000_000_000)]
-Percent = Annotated[int, Meta(ge=0, le=100)]
-PortNumber = Annotated[int, Meta(ge=1, le=65535)]
-CoreId = Annotated[int, Meta(ge=0, le=65_535)]
-Protocol = Literal["tcp", "udp"]
-StrategyName = Literal["first_fit", "best_fit", "worst_fit"]
-EngineKind = Literal["docker", "process", "none"]
-Voting = Literal["auto", "never"]
-
-
-class Value(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A frozen, closed struct: an unknown key is an error that names it."""
 
 
 class Port(Value, frozen=True):
@@ -73,6 +38,15 @@ class Port(Value, frozen=True):
     container_port: PortNumber
     host_port: Annotated[int, Meta(ge=0, le=65535, description="0: the allocator chooses")] = 0
     protocol: Protocol = "tcp"
+    service_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="port of every node that leads to a healthy instance, wherever it is; "
+            "0: the cluster chooses",
+        ),
+    ] = 0
     required: Annotated[
         bool, Meta(description="false: another host port will do where this one is taken")
     ] = True
@@ -151,6 +125,38 @@ class Service(Value, frozen=True):
     ] = False
     ports: Annotated[tuple[Port, ...], Meta(max_length=256)] = ()
     labels: Annotated[dict[Text, Text], Meta(max_length=256)] = {}
+    health: Annotated[
+        HealthCheck | None, Meta(description="null: an instance that runs is healthy")
+    ] = None
+    update: UpdatePolicy = UpdatePolicy()
+    min_available: Annotated[
+        int | None,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="healthy instances that updates and drains leave; null: all but one",
+        ),
+    ] = None
+    move_after: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="failures in a row of an instance until another node is tried; 0: never",
+        ),
+    ] = 5
+    depends_on: Annotated[tuple[Dependency, ...], Meta(max_length=64)] = ()
+    volumes: Annotated[tuple[Volume, ...], Meta(max_length=64)] = ()
+    config_maps: Annotated[tuple[Inclusion, ...], Meta(max_length=64)] = ()
+    secrets: Annotated[tuple[Inclusion, ...], Meta(max_length=64)] = ()
+    pull: Annotated[
+        Literal["missing", "always", "never"],
+        Meta(description="when an image is fetched from its registry"),
+    ] = "missing"
+    warm_spare: Annotated[
+        bool,
+        Meta(description="the next-best node has the image and a stopped copy ready for failover"),
+    ] = False
     strategy: Annotated[
         StrategyName | None, Meta(description="null: the cluster's configured strategy")
     ] = None

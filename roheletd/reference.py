@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec import inspect as types
 
 from roheletd.errors import InvalidInput
-from roheletd.model import NAME_PATTERN
+from roheletd.fields import NAME_PATTERN
 from roheletd.wording import shown
 
 _COLUMNS = 92

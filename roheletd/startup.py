@@ -25,11 +25,11 @@ from roheletd.collectors.address import own_address
 from roheletd.config import Config, EngineConfig
 from roheletd.engines.choice import Chosen, choose_engine
 from roheletd.errors import InvalidInput, Unavailable
+from roheletd.fields import EngineKind
 from roheletd.identity import LOG, Identity, load, node_name, start
 from roheletd.keys import BROKER_USER, Keys, load_keys
 from roheletd.loops.broker_keeper import BrokerKeeper, OwnBroker
 from roheletd.messages import Topics
-from roheletd.model import EngineKind
 from roheletd.raft import Save, Saved, founding
 from roheletd.store import DirectoryLock, Store, StoreFailed
 

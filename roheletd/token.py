@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from roheletd.config import Url
 from roheletd.errors import InvalidInput
-from roheletd.model import ClusterId, Name
+from roheletd.fields import ClusterId, Name
 
 FORMAT = 1
 LENGTH_MAX = 8192

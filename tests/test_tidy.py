@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "roheletd"
 
 LAYERS = (
-    {"decoding", "errors", "image", "model", "raft", "wording"},
+    {"decoding", "errors", "fields", "image", "raft", "wording"},
+    {"upkeep"},
+    {"model"},
     {"documents", "messages", "reference", "telemetry"},
     {"cluster", "config", "observation"},
     {"allocation", "frames", "rohe", "token"},
@@ -32,7 +34,7 @@ LAYERS = (
     {"cli"},
     {"__main__"},
 )
-PURE = set().union(*LAYERS[:4])
+PURE = set().union(*LAYERS[:6])
 
 # Without clock, global randomness, file, socket or waiting.
 PURE_STDLIB = {

@@ -19,7 +19,8 @@ from roheletd.allocation.filters import port_choices
 from roheletd.allocation.judge import Judge, Verdict
 from roheletd.allocation.ranking import Ranking, Turn
 from roheletd.allocation.snapshot import FreeNode, Profile, Snapshot
-from roheletd.model import Placement, Port, Service, StrategyName
+from roheletd.fields import StrategyName
+from roheletd.model import Placement, Port, Service
 
 
 class Unplaceable(Struct, frozen=True, kw_only=True):

@@ -10,14 +10,7 @@ from msgspec import Struct
 
 from roheletd.allocation.constraints import Wanted, architecture, parse
 from roheletd.image import short_name
-from roheletd.model import (
-    Neighbour,
-    Port,
-    Service,
-    accelerators,
-    demand,
-    is_cpu_sensitive,
-)
+from roheletd.model import Neighbour, Port, Service, accelerators, demand, is_cpu_sensitive
 
 
 class Ask(Struct, frozen=True, kw_only=True):

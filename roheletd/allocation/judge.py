@@ -14,7 +14,7 @@ from roheletd.allocation.cores import Fit, fit
 from roheletd.allocation.filters import FILTERS, neighbours_refuse
 from roheletd.allocation.scores import FILL, SCORES, spread, weights_for
 from roheletd.allocation.snapshot import FreeNode
-from roheletd.model import StrategyName
+from roheletd.fields import StrategyName
 
 MILLIONTHS = 1_000_000
 """Weighted terms are compared in whole millionths, so that the order of adding decides nothing."""

@@ -4,7 +4,7 @@ from msgspec.structs import asdict
 
 from roheletd.allocation.snapshot import Profile
 from roheletd.config import AllocationConfig
-from roheletd.model import StrategyName
+from roheletd.fields import StrategyName
 
 STRATEGY_NUMBERS: tuple[StrategyName, ...] = ("first_fit", "worst_fit", "best_fit")
 """By ROHE's number, what ROHE did with it: it called the emptiest node the best fit."""

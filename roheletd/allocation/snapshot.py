@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.msgpack import Encoder
 
 from roheletd.cluster.membership import Liveness
+from roheletd.fields import Protocol, StrategyName
 from roheletd.model import (
     MILLICORES_PER_CORE,
     Capacity,
@@ -19,9 +20,7 @@ from roheletd.model import (
     Node,
     Placement,
     PortBinding,
-    Protocol,
     Service,
-    StrategyName,
     is_cpu_sensitive,
 )
 

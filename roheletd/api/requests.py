@@ -10,7 +10,7 @@ from msgspec import Struct
 from roheletd.api.views import SUBJECT_MEANING, SUBJECT_PATTERN
 from roheletd.documents import load_json
 from roheletd.errors import InvalidInput
-from roheletd.model import MEANINGS
+from roheletd.fields import MEANINGS
 
 PARAMETERS_MAX = 16
 BODY = "body"

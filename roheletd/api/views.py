@@ -14,7 +14,8 @@ from roheletd.cluster.difference import Difference
 from roheletd.cluster.events import Event
 from roheletd.cluster.membership import Liveness
 from roheletd.cluster.soft import BrokerLink, EngineLink
-from roheletd.model import Name, Node, PortBinding, Service, StrategyName
+from roheletd.fields import Name, StrategyName
+from roheletd.model import Node, PortBinding, Service
 from roheletd.telemetry import InstanceUse, Telemetry
 from roheletd.token import LENGTH_MAX
 

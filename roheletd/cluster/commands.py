@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from roheletd.decoding import decoded
-from roheletd.model import Member, Name, Node, Placement, Service
+from roheletd.fields import Name
+from roheletd.model import Member, Node, Placement, Service
 
 
 class Command(Struct, frozen=True, kw_only=True, tag_field="command"):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roheletd.model import EngineKind
+from roheletd.fields import EngineKind
 from roheletd.telemetry import GpuProcess, Telemetry, smoothed
 
 

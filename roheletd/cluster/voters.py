@@ -16,7 +16,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
-from roheletd.model import Voting, node_of
+from roheletd.fields import Voting
+from roheletd.model import node_of
 from roheletd.raft.values import Configuration, NodeId
 
 

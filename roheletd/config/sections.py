@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from roheletd.model import Name, StrategyName
+from roheletd.fields import Name, StrategyName
 from roheletd.raft.values import Timing
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]

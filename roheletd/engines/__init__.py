@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from roheletd.cluster.reconcile import Container, InstanceSpec, Usage
 from roheletd.errors import RoheletError
-from roheletd.model import EngineKind
+from roheletd.fields import EngineKind
 
 __all__ = [
     "Container",

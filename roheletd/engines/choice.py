@@ -9,7 +9,7 @@ from msgspec import Struct
 from roheletd.config import EngineConfig
 from roheletd.engines import Engine
 from roheletd.engines.discovery import find_socket
-from roheletd.model import EngineKind
+from roheletd.fields import EngineKind
 
 
 class Chosen(Struct, frozen=True, kw_only=True):

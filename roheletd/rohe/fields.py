@@ -5,7 +5,7 @@ import re
 from typing import NoReturn
 
 from roheletd.errors import InvalidInput
-from roheletd.model import NAME_PATTERN
+from roheletd.fields import NAME_PATTERN
 from roheletd.wording import shown
 
 _NAME = re.compile(NAME_PATTERN)

@@ -6,7 +6,7 @@ from roheletd.allocation.profile import profile_of
 from roheletd.allocation.scores import WEIGHTS
 from roheletd.allocation.snapshot import Profile
 from roheletd.config import AllocationConfig, WeightsConfig
-from roheletd.model import StrategyName
+from roheletd.fields import StrategyName
 
 SAID = AllocationConfig(
     strategy="best_fit",

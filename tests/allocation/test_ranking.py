@@ -10,7 +10,8 @@ from roheletd.allocation.allocate import Allocator
 from roheletd.allocation.books import Books
 from roheletd.allocation.judge import Judge
 from roheletd.allocation.snapshot import FreeNode, Profile
-from roheletd.model import Neighbour, Node, Service, StrategyName
+from roheletd.fields import StrategyName
+from roheletd.model import Neighbour, Node, Service
 from tests.allocation.passes import seen
 from tests.builders import a_node, a_service
 

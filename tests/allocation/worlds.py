@@ -19,7 +19,8 @@ from roheletd.cluster.commands import (
     RemoveNode,
     RemoveService,
 )
-from roheletd.model import Capacity, EngineKind, Gpu, Neighbour, Node, Port, Service, contradiction
+from roheletd.fields import EngineKind
+from roheletd.model import Capacity, Gpu, Neighbour, Node, Port, Service, contradiction
 from tests.allocation.reference import Away
 from tests.builders import Driver, a_member
 

@@ -23,7 +23,8 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from roheletd.allocation.snapshot import Profile
-from roheletd.model import Placement, StrategyName, is_cpu_sensitive
+from roheletd.fields import StrategyName
+from roheletd.model import Placement, is_cpu_sensitive
 from tests.bench.books_check import overcommitted
 from tests.bench.filling import cluster, fill
 from tests.bench.optimum import can_keep_apart, most_placed
