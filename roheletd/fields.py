@@ -15,6 +15,8 @@ MEMBER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\.[0-9a-f]{8}$(?!\n)"
 ENV_NAME_PATTERN = r"^[^=\x00]+$(?!\n)"
 _LABEL = r"[A-Za-z0-9][A-Za-z0-9_./-]{0,252}"
 LABEL_PATTERN = rf"^{_LABEL}$(?!\n)"
+# A file name and, mostly, that of a variable.
+KEY_PATTERN = r"^(?!\.\.|\.$)[A-Za-z0-9._-]{1,253}$(?!\n)"
 # Below the root, and never back up again.
 PATH_PATTERN = r"^/(?!(?:.*/)?\.\.(?:/|$))[^\x00:\n]+$(?!\n)"
 CONSTRAINT_PATTERN = (
@@ -27,6 +29,8 @@ MEANINGS = {
     TEXT_PATTERN: "text without a NUL character",
     ENV_NAME_PATTERN: "a name without '=' and NUL, 1 to 256 characters",
     LABEL_PATTERN: "a label of letters, digits, '_', '-', '.' and '/', 1 to 253 characters",
+    KEY_PATTERN: "a key of letters, digits, '_', '-' and '.', 1 to 253 characters, that does not "
+    "begin with '..'",
     PATH_PATTERN: "an absolute path below /, without '..' and ':'",
     CONSTRAINT_PATTERN: "`node.FACT OPERATOR VALUE`, where FACT is name, arch, engine, gpus, "
     "cores, memory_mib, frequency_ghz or labels.KEY, and OPERATOR is ==, !=, >=, <=, > or <",
@@ -48,6 +52,7 @@ EnvName = Annotated[
 EnvValue = Annotated[
     str, Meta(pattern=TEXT_PATTERN, max_length=131_000, description=MEANINGS[TEXT_PATTERN])
 ]
+ConfigKey = Annotated[str, Meta(pattern=KEY_PATTERN, description=MEANINGS[KEY_PATTERN])]
 AbsolutePath = Annotated[
     str, Meta(pattern=PATH_PATTERN, max_length=4096, description=MEANINGS[PATH_PATTERN])
 ]

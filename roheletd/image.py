@@ -23,3 +23,15 @@ def short_name(image: str) -> str:
     if name.startswith(_OFFICIAL) and name.count("/") == 1:
         name = name.removeprefix(_OFFICIAL)
     return f"{name}@{digest}" if at else f"{name}:{tag or 'latest'}"
+
+
+def registry(image: str) -> str:
+    """Where an image is fetched from: a host, with its port where one is named."""
+    first, slash, _ = image.partition("/")
+    is_host = slash and (first == "localhost" or "." in first or ":" in first)
+    return first if is_host and f"{first}/" not in _HUB else "docker.io"
+
+
+def has_digest(image: str) -> bool:
+    """Whether it is named by what it is, so that fetching it again could bring nothing new."""
+    return "@" in image

@@ -30,6 +30,7 @@ from msgspec import Meta, Struct
 from roheletd.decoding import UNREADABLE
 from roheletd.errors import InvalidInput
 from roheletd.fields import Name
+from roheletd.instance_use import InstanceUse
 
 PAYLOAD_BYTES_MAX = 1 << 20
 WINDOW = 64
@@ -72,10 +73,14 @@ class Topics:
         self.log = f"{root}/log"
         self.all_telemetry = f"{root}/node/+/telemetry"
         self.all_status = f"{root}/node/+/status"
+        self.all_instances = f"{root}/node/+/instances"
         self.all_replies = f"{root}/reply/+"
 
     def telemetry(self, node: str) -> str:
         return f"{self._root}/node/{node}/telemetry"
+
+    def instances(self, node: str) -> str:
+        return f"{self._root}/node/{node}/instances"
 
     def status(self, node: str) -> str:
         return f"{self._root}/node/{node}/status"
@@ -88,6 +93,9 @@ class Topics:
 
     def snapshot(self, node: str) -> str:
         return f"{self._root}/snapshot/{node}"
+
+    def stream(self, node: str) -> str:
+        return f"{self._root}/stream/{node}"
 
 
 class NodeStatus(Struct, frozen=True, kw_only=True):
@@ -104,6 +112,17 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     role: str = ""
     version: str = ""
     applied: int = 0
+
+
+class InstancesNotice(Struct, frozen=True, kw_only=True):
+    """Retained on `node/<name>/instances`, and said at once when one of them changes.
+
+    Without what they use, which telemetry tells. `address` is where other nodes reach this one.
+    """
+
+    node: Name
+    address: str = ""
+    instances: tuple[InstanceUse, ...] = ()
 
 
 class LeaderNotice(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from roheletd.fields import (
+    AbsolutePath,
     Constraint,
     CoreId,
     EngineKind,
@@ -27,7 +28,16 @@ from roheletd.fields import (
     Value,
     Voting,
 )
-from roheletd.upkeep import Dependency, HealthCheck, Inclusion, UpdatePolicy, Volume
+from roheletd.upkeep import (
+    Dependency,
+    HealthCheck,
+    Inclusion,
+    UpdatePolicy,
+    Volume,
+    contradictory_check,
+    contradictory_inclusion,
+    contradictory_volume,
+)
 
 MILLICORES_PER_CORE = 1000
 
@@ -130,11 +140,10 @@ class Service(Value, frozen=True):
     ] = None
     update: UpdatePolicy = UpdatePolicy()
     min_available: Annotated[
-        int | None,
+        Annotated[int, Meta(ge=0, le=10_000)] | None,
         Meta(
-            ge=0,
-            le=10_000,
-            description="healthy instances that updates and drains leave; null: all but one",
+            description="healthy instances that updates and drains leave; null: all but those "
+            "that `update.parallel` replaces at a time",
         ),
     ] = None
     move_after: Annotated[
@@ -213,6 +222,10 @@ class Node(Value, frozen=True):
     arch: str = ""
     engine: EngineKind = "none"
     labels: Annotated[dict[Text, Text], Meta(max_length=256)] = {}
+    host_paths: Annotated[
+        tuple[AbsolutePath, ...],
+        Meta(max_length=256, description="what its own configuration lets instances mount"),
+    ] = ()
     mac_address: str = ""
     frequency_ghz: Annotated[float, Meta(ge=0, le=100)] = 0.0
     source: Literal["declared", "measured"] = "measured"
@@ -270,14 +283,18 @@ class Placement(Value, frozen=True):
 def contradiction(service: Service) -> tuple[str, str] | None:
     """The field of a service that no node could ever satisfy, and what would have been right."""
     containers, hosts = set(), set()
+    stable: set[tuple[int, str]] = set()
     for position, port in enumerate(service.ports):
         container, host = (port.container_port, port.protocol), (port.host_port, port.protocol)
         if container in containers:
             return f"ports[{position}].container_port", f"expected each port once, got {container}"
         if port.host_port and port.required and host in hosts:
             return f"ports[{position}].host_port", f"expected each host port once, got {host}"
+        if wrong := _wrong_service_port(service, port, stable):
+            return f"ports[{position}].service_port", wrong
         containers.add(container)
         hosts.add(host)
+        stable.add((port.service_port, port.protocol))
     for position, apart in enumerate(service.anti_affinity):
         for near in service.affinity:
             # Whoever shares a node shares the value of each of its labels.
@@ -286,7 +303,24 @@ def contradiction(service: Service) -> tuple[str, str] | None:
                     f"anti_affinity[{position}].service",
                     f"expected a service that `affinity` does not name, got {apart.service}",
                 )
-    return None
+    return (
+        contradictory_volume(service.volumes)
+        or contradictory_inclusion(service.config_maps, service.secrets, service.volumes)
+        or contradictory_check(service.health)
+    )
+
+
+def _wrong_service_port(service: Service, port: Port, before: set[tuple[int, str]]) -> str:
+    """`before` are those of the ports that stand before it."""
+    if not port.service_port:
+        return ""
+    if (port.service_port, port.protocol) in before:
+        return f"expected each service port once, got {port.service_port}"
+    if any(
+        port.service_port == it.host_port and port.protocol == it.protocol for it in service.ports
+    ):
+        return f"expected another number than that of a host_port, got {port.service_port}"
+    return ""
 
 
 def is_cpu_sensitive(sensitivity: int) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,35 +23,51 @@ from roheletd.clock import Clock
 from roheletd.cluster.applier import Applier
 from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership, thresholds
+from roheletd.cluster.names import zone
 from roheletd.cluster.orders import Orders, StandingOrders
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.cluster.voters import Limits
+from roheletd.collectors.address import own_address
 from roheletd.config import TIMINGS, Config
 from roheletd.control import Control
+from roheletd.engines.choice import run_dir
+from roheletd.engines.files import ValueFolders
 from roheletd.frames import Dropped, Framer, Frames
 from roheletd.frames import Identity as FrameIdentity
 from roheletd.identity import admitted
 from roheletd.loops.announcer import Announcer
 from roheletd.loops.elector import Elector
+from roheletd.loops.forwarder import Forwarder
 from roheletd.loops.forwards import Forwards
+from roheletd.loops.furnisher import Furnisher
+from roheletd.loops.image_keeper import ImageKeeper
 from roheletd.loops.inbox import Inbox
+from roheletd.loops.instance_streams import InstanceStreams
 from roheletd.loops.leader import Leader
+from roheletd.loops.log_reader import LogReader
 from roheletd.loops.pending import Patience
+from roheletd.loops.prober import Prober
 from roheletd.loops.proposer import Proposer
 from roheletd.loops.rebalancer import Rebalancer
 from roheletd.loops.receiver import Receiver
 from roheletd.loops.registrar import Registrar
 from roheletd.loops.reporter import Beat, Reporter
+from roheletd.loops.resolver import Resolver
+from roheletd.loops.rollout_keeper import RolloutKeeper
 from roheletd.loops.runner import Runner
 from roheletd.loops.sender import Sender
+from roheletd.loops.streams import Streams
+from roheletd.loops.spare_keeper import SpareKeeper
 from roheletd.loops.voter_keeper import VoterKeeper
 from roheletd.messages import Challenge, Opener, Sealer, Topics
 from roheletd.model import Member
 from roheletd.raft import Raft
+from roheletd.resolver.upstream import Upstream
 from roheletd.startup import Found, subscriptions, url_for_others
 from roheletd.systemd import watchdog
 from roheletd.telemetry import Telemetry
+from roheletd.vault import Vault, Veil
 
 logger = logging.getLogger("roheletd")
 
@@ -84,6 +101,7 @@ class Parts:
         self._sealer = Sealer(found.keys.cluster, me.node, secrets.token_hex(8))
         self._challenge = Challenge(lambda: secrets.token_hex(8))
         self._state = ClusterState()
+        self._vault = Vault(found.keys.cluster)
         self._standing_orders = StandingOrders(
             cluster=me.cluster,
             node=me.node,
@@ -94,6 +112,8 @@ class Parts:
         self.soft = SoftState(
             broker=BrokerLink(mode=found.broker.mode), engine=EngineLink(kind=found.engine.kind)
         )
+        self._address = config.node.address or own_address()
+        self.soft.addresses[me.node] = self._address
         self._membership = Membership(me=me.node, limits=self._limits, now_s=clock.now_s())
         self._events = Events(node=me.node, wall_s=clock.wall_s)
         self._profile = profile_of(config.allocation)
@@ -101,10 +121,24 @@ class Parts:
         self._make_log()
         self.announcer = self._make_announcer()
         self._leader = self._make_leader()
+        self._rollout_keeper = RolloutKeeper(
+            log=self.proposer,
+            state=self._state,
+            soft=self.soft,
+            events=self._events,
+            clock=clock,
+            proceed=self._leader.wake,
+        )
+        self._resolver = self._make_resolver()
         self._runner = self._make_runner()
+        self._image_keeper = self._make_image_keeper()
+        self._spare_keeper = self._make_spare_keeper()
+        self._prober = self._make_prober(self._runner)
+        self._forwarder = self._make_forwarder()
         self._registrar = self._make_registrar()
         self._voter_keeper = self._make_voter_keeper()
         self.control = self._make_control()
+        self._make_streams()
         self._operations = self._make_operations()
         self._rebalancer = self._make_rebalancer()
         self._inbox = self._make_inbox()
@@ -121,27 +155,55 @@ class Parts:
         self._wire()
 
     def loops(self) -> tuple[Loop, ...]:
-        optional = (self.found.keeper, self._runner, self._rebalancer)
+        optional = (
+            self.found.keeper,
+            self._runner,
+            self._prober,
+            self._image_keeper,
+            self._rebalancer,
+            self._forwarder,
+            self._resolver,
+        )
         return (
             *(item for item in optional if item is not None),
             self.elector,
             self._registrar,
             self._leader,
+            self._rollout_keeper,
             self.announcer,
             self._inbox,
             self._reporter,
+            self._streams,
         )
 
     def _wire(self) -> None:
-        woken = [self._leader.wake, self.announcer.wake, self._registrar.wake, self._follow_state]
+        woken = [
+            self._leader.wake,
+            self._rollout_keeper.wake,
+            self.announcer.wake,
+            self._registrar.wake,
+            self._follow_state,
+        ]
         if self._runner is not None:
             woken.append(self._runner.wake)
+            self._runner.news.on_change.append(self._instances_changed)
+            self.announcer.instances = self._runner.news.now
+        if self._forwarder is not None:
+            woken.append(self._forwarder.wake)
+        woken += [self._instance_streams.wake, self._log_reader.wake]
         self.elector.on_applied += woken
         self.elector.on_leader += woken
         self._events.listeners.add(self.announcer.event)
+        if self._resolver is not None:
+            # What the engine says of itself decides where; its first container is made next.
+            attend = self._resolver.attend
+            self._events.listeners.add(lambda _event: attend())
         self._events.listeners.add(
             lambda event: logger.info("%s: %s %s", event.kind, event.subject, event.reason)
         )
+        self._receiver.on_instances = self._instances_heard
+        self._receiver.on_stream = self._streams.receive
+        self._operations.streams = self._log_reader
         self._algorithm.on_loaded.append(self._leader.wake)
         self._algorithm.tell(self.soft, self._events)
         self._follow_state()
@@ -184,9 +246,25 @@ class Parts:
             return known
         return (url_for_others(self._config),)  # as it will be once the cluster is shared
 
+    def _instances_changed(self) -> None:
+        """Something became of an instance of this node: all others hear it at once."""
+        if self._runner is not None:
+            self.soft.heard_instances(self._me.node, self._runner.news.now())
+        self.announcer.wake()
+        self._instance_streams.wake()
+        self._instances_heard()
+
+    def _instances_heard(self) -> None:
+        self._rollout_keeper.wake()
+        if self._forwarder is not None:
+            self._forwarder.wake()
+
     def _measured(self, telemetry: Telemetry) -> None:
         self.announcer.telemetry(telemetry)
+        if self._image_keeper is not None:
+            self._image_keeper.measured()
         self._leader.measured()
+        self._instances_heard()
 
     def _linked(self, connected: bool, _reason: str) -> None:  # noqa: FBT001 - the links' call
         if connected and not self.soft.broker.connected:
@@ -195,6 +273,7 @@ class Parts:
         link = self.links if connected else None
         self.announcer.linked(link)
         self._sender.linked(link)
+        self._streams.linked(link)
 
     def _refresh_links(self) -> None:
         found = tuple(
@@ -225,13 +304,7 @@ class Parts:
         """The agreed log: its core, its driver, and who brings commands into it."""
         found, me = self.found, self._me
         self._sender = Sender(
-            topics=self._topics,
-            framer=Framer(
-                found.keys.cluster,
-                FrameIdentity(
-                    cluster_id=me.cluster_id, epoch=me.epoch, member=me.member, boot=me.boot
-                ),
-            ),
+            topics=self._topics, framer=Framer(found.keys.cluster, self._frame_identity())
         )
         applier = Applier(self._state)
         core = Raft(
@@ -263,6 +336,41 @@ class Parts:
             boot_of=self._boot_of,
             missing=self._missing,
         )
+
+    def _frame_identity(self) -> FrameIdentity:
+        me = self._me
+        return FrameIdentity(
+            cluster_id=me.cluster_id, epoch=me.epoch, member=me.member, boot=me.boot
+        )
+
+    def _make_streams(self) -> None:
+        """The way to the instances of all nodes, and for others to those of this one."""
+        config, key = self._config.streams, self.found.keys.cluster
+        self._instance_streams = InstanceStreams(
+            engine=self.found.engine.engine,
+            node=self._me.node,
+            state=self._state,
+            clock=self._clock,
+            bytes_per_s_max=config.bytes_per_s_max,
+        )
+        self._streams = Streams(
+            node=self._me.node,
+            topics=self._topics,
+            # Of their own: what is said here by the hundred must not push those of the log aside.
+            framer=Framer(key, self._frame_identity()),
+            frames=Frames(key, self._me.cluster_id, self._me.epoch),
+            veil=Veil(key),
+            local=self._instance_streams,
+            is_member=lambda member: self._state.member_by_id(member) is not None,
+            lost=self._why_lost,
+            open_max=config.open_max,
+            clock=self._clock,
+        )
+        self._log_reader = LogReader(streams=self._streams, state=self._state)
+
+    def _why_lost(self, node: str) -> str:
+        lost = self._membership.liveness(node, self._clock.now_s()) == "lost"
+        return f"node {node} is lost" if lost else ""
 
     def _boot_of(self, member: str) -> int | None:
         return self._receiver.boots.get(member)
@@ -379,6 +487,7 @@ class Parts:
             challenge=self._challenge,
             log=self.proposer,
             state=self._state,
+            address=self._address,
         )
 
     def _load_algorithm(self) -> Algorithm:
@@ -409,6 +518,33 @@ class Parts:
             rng=self._rng,
         )
 
+    def _make_image_keeper(self) -> ImageKeeper | None:
+        if (store := self.found.engine.images) is None:
+            return None
+        store.keeper = ImageKeeper(
+            store=store,
+            state=self._state,
+            events=self._events,
+            clock=self._clock,
+            path=self._data_dir / "pulled-images",
+            prune=self._config.images.prune,
+            keep_unused_s=self._config.images.keep_unused_s,
+        )
+        return store.keeper
+
+    def _make_spare_keeper(self) -> SpareKeeper | None:
+        if (store := self.found.engine.images) is None:
+            return None
+        return SpareKeeper(
+            store=store,
+            node=self._me.node,
+            state=self._state,
+            membership=self._membership,
+            profile=self._profile,
+            events=self._events,
+            clock=self._clock,
+        )
+
     def _make_rebalancer(self) -> Rebalancer | None:
         moves_per_hour = self._config.allocation.rebalance_moves
         if not moves_per_hour:
@@ -427,6 +563,7 @@ class Parts:
             return None
         return Runner(
             engine=self.found.engine.engine,
+            furnisher=self._make_furnisher(),
             node=self._me.node,
             state=self._state,
             soft=self.soft,
@@ -435,6 +572,56 @@ class Parts:
             rng=self._rng,
             orders=self._orders,
         )
+
+    def _make_forwarder(self) -> Forwarder | None:
+        section = self._config.discovery
+        if not section.forwarder:
+            return None
+        return Forwarder(
+            node=self._me.node,
+            listen=section.listen,
+            connections_max=section.connections_max,
+            wait_s=section.wait_s,
+            state=self._state,
+            soft=self.soft,
+            membership=self._membership,
+            clock=self._clock,
+        )
+
+    def _make_resolver(self) -> Resolver | None:
+        section = self._config.discovery
+        if not section.dns:
+            return None
+
+        def is_lost(node: str) -> bool:
+            return self._membership.lost_since_s(node, self._clock.now_s()) is not None
+
+        return Resolver(
+            listen=section.dns_listen or "",
+            port=section.dns_port,
+            zone=zone(
+                self._state, self.soft, cluster=self._me.cluster, me=self._me.node, is_lost=is_lost
+            ),
+            soft=self.soft,
+            upstream=Upstream(),
+        )
+
+    def _make_furnisher(self) -> Furnisher:
+        own = f"files.{self._me.node}.{self._me.cluster}"
+        folders = ValueFolders(run_dir(os.environ, self._data_dir) / own)
+        return Furnisher(
+            state=self._state,
+            vault=self._vault,
+            folders=folders,
+            search=self._resolver.search if self._resolver else tuple,
+        )
+
+    def _make_prober(self, runner: Runner | None) -> Prober | None:
+        if runner is None or self.found.engine.engine is None:
+            return None
+        prober = Prober(engine=self.found.engine.engine, news=runner.news, clock=self._clock)
+        runner.news.on_change.append(prober.wake)
+        return prober
 
     def _orders(self) -> Orders | None:
         """What is to run here now; None while this node has nothing to go by."""
@@ -462,6 +649,7 @@ class Parts:
             clock=self._clock,
             challenge=self._nonce,
             cluster_control=self.control,
+            vault=self._vault,
             own_instances=self._runner.instances if self._runner else tuple,
         )
 
@@ -497,6 +685,7 @@ class Parts:
         return Reporter(
             node=self._me.node,
             labels=self._config.node.labels,
+            host_paths=self._config.node.host_paths,
             beat=Beat(report_s=interval_s, beat_s=beat_s, also=tuple(beats)),
             collectors=self.found.collectors,
             log=self.proposer,

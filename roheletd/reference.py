@@ -129,6 +129,9 @@ def _composed(inner: types.Type, unit: str) -> str:
             return f"a mapping of {_rule(inner.key_type)} to {_rule(inner.value_type, unit)}"
         case types.VarTupleType() | types.ListType():
             return f"a list of {_rule(inner.item_type, unit)}"
+        case types.StructType():
+            fields = (f"{it.encode_name}: {_rule(it.type)}" for it in inner.fields)
+            return f"{{{', '.join(fields)}}}"
     raise AssertionError(f"a configuration key cannot be {inner}")
 
 

@@ -94,6 +94,8 @@ async def find(config: Config, data_dir: Path, stack: AsyncExitStack) -> Found:
         node=node,
         before=_engine_before(memory.state, node),
         data_dir=data_dir,
+        host_paths=config.node.host_paths,
+        disk_free_min_mib=config.images.disk_free_min_mib,
     )
     logger.info("engine: %s", engine.why)
     rng = Random()
@@ -248,7 +250,9 @@ def subscriptions(topics: Topics, node: str, *, takes_part: bool) -> tuple[str, 
         topics.log,
         topics.raft(node),
         topics.snapshot(node),
+        topics.stream(node),
         topics.all_status,
+        topics.all_instances,
     )
     return (*always, topics.all_telemetry) if takes_part else always
 

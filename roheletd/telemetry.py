@@ -15,10 +15,10 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roheletd.instance_use import InstanceUse
 from roheletd.model import MILLICORES_PER_CORE, Capacity, Gpu
 
 SMOOTHING_TAU_S = 15.0
-IMAGES_AGAIN_S = 30.0
 
 
 class CpuUse(Struct, frozen=True, kw_only=True):
@@ -84,28 +84,6 @@ class GpuUse(Struct, frozen=True, kw_only=True):
     power_w: float | None = None
 
 
-class InstanceUse(Struct, frozen=True, kw_only=True):
-    """One instance of ours, as its node sees it; null where the engine cannot tell.
-
-    `refused_ports` are host ports it was to have, of which something that is not ours holds one.
-    `refused_image`: it does not run because this node cannot get its image, or not run that one.
-    `cores_millicores` is its CPU as its threads would spread over its cores, largest first, and
-    `gpu_percent` its share of the device of which it uses most.
-    """
-
-    instance: str
-    state: str
-    cpu_millicores: int | None = None
-    memory_mib: int | None = None
-    cores_millicores: tuple[int, ...] | None = None
-    gpu_percent: float | None = None
-    gpu_memory_mib: int | None = None
-    restarts: int = 0
-    reason: str = ""
-    refused_ports: tuple[int, ...] = ()
-    refused_image: bool = False
-
-
 class Telemetry(Struct, frozen=True, kw_only=True):
     """What one node says of itself. `at_s` is wall-clock and for people only.
 
@@ -128,26 +106,6 @@ class Telemetry(Struct, frozen=True, kw_only=True):
     images: tuple[str, ...] | None = None
     instances: tuple[InstanceUse, ...] = ()
     sick: dict[str, str] = {}
-
-
-class Repetition:
-    """Leaves the images out of a report that would only say them again.
-
-    Each second, 200 names would be most of what a node says. They are said when they differ and
-    every `IMAGES_AGAIN_S`, and hold until they are said otherwise. So whoever lost that message,
-    or has only begun to listen, is right again by then; until then a score is a little off.
-    """
-
-    def __init__(self) -> None:
-        self._said: tuple[str, ...] | None = None
-        self._said_for_s = 0.0
-
-    def without(self, report: Telemetry) -> Telemetry:
-        self._said_for_s += report.interval_s
-        if report.images == self._said and self._said_for_s < IMAGES_AGAIN_S:
-            return replace(report, images=None)
-        self._said, self._said_for_s = report.images, 0.0
-        return report
 
 
 class CoreTicks(Struct, frozen=True):

@@ -20,9 +20,10 @@ from roheletd.api.views import ClusterView, MemberView
 from roheletd.clock import Clock
 from roheletd.cluster import commands
 from roheletd.cluster.commands import AnyCommand, Outcome, Proposal
-from roheletd.cluster.reconcile import Container, InstanceSpec, Usage
+from roheletd.cluster.container import Container, Usage
+from roheletd.cluster.reconcile import InstanceSpec
 from roheletd.cluster.state import ClusterState
-from roheletd.engines import EngineError, EngineInfo, ImageRefused, PortTaken
+from roheletd.engines import EngineError, EngineInfo, ImageRefused, PortTaken, Tell, to_nobody
 from roheletd.errors import Refused, Unavailable
 from roheletd.raft import Entry, Save, Saved
 from roheletd.store import Store, StoreFailed
@@ -387,6 +388,8 @@ class MemoryEngine:
         self.working: dict[str, asyncio.Future[None]] = {}
         self.grace_s: dict[str, float] = {}
         """What the last removal of each instance was given."""
+        self.steps: dict[str, str] = {}
+        """What it says that it is doing for each instance."""
         self.opened = 0
         self.closed = False
         self._absent = ""
@@ -461,7 +464,7 @@ class MemoryEngine:
         self._must_allow("list")
         return list(self.containers.values())
 
-    async def run(self, spec: InstanceSpec) -> None:
+    async def run(self, spec: InstanceSpec, tell: Tell = to_nobody) -> None:  # noqa: ARG002
         await self._work("run", spec.instance)
         if any(copy.instance == spec.instance for copy in self.containers.values()):
             raise EngineError(f"an earlier copy of {spec.instance} is still being removed")
@@ -483,6 +486,13 @@ class MemoryEngine:
         await self._work("start", copy.instance)
         self._put(replace(copy, state="running", exit_code=None, reason=""))
 
+    async def stop(self, container_id: str, grace_s: float) -> None:
+        copy = self.containers.get(container_id)
+        if copy is not None:
+            self.grace_s[copy.instance] = grace_s
+            await self._work("stop", copy.instance)
+            self._put(replace(copy, state="exited", exit_code=143, reason="stopped"))
+
     async def remove(self, container_id: str, grace_s: float) -> None:
         copy = self.containers.get(container_id)
         if copy is not None:
@@ -490,6 +500,9 @@ class MemoryEngine:
             await self._work("remove", copy.instance)
             self.containers.pop(container_id, None)
             self._changed.set()
+
+    def doing(self) -> dict[str, str]:
+        return self.steps
 
     def usage(self) -> dict[str, Usage]:
         running = (copy.id for copy in self.containers.values() if copy.state == "running")

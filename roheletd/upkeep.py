@@ -3,6 +3,8 @@
 The parts of a service's definition that the allocator does not look at.
 """
 
+import re
+from collections.abc import Collection, Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -10,6 +12,8 @@ from msgspec import Meta
 from roheletd.fields import AbsolutePath, Mebibytes, Name, PortNumber, Text, Value
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
+_HTTP_PATH = re.compile(r"/[!-\"$-~]*")
 
 
 class HttpCheck(Value, frozen=True):
@@ -38,7 +42,11 @@ class HealthCheck(Value, frozen=True):
     tcp: TcpCheck | None = None
     exec: ExecCheck | None = None
     interval_s: Annotated[
-        Seconds, Meta(description="from one check to the next; until the first success at most 1 s")
+        Seconds,
+        Meta(
+            description="from one check to the next; within `start_grace_s`, until it is "
+            "healthy, at most 1 s"
+        ),
     ] = 10.0
     timeout_s: Annotated[Seconds, Meta(description="a check without an answer has failed")] = 3.0
     start_grace_s: Annotated[
@@ -71,10 +79,8 @@ class UpdatePolicy(Value, frozen=True):
         ),
     ] = "stop-first"
     healthy_for_s: Annotated[
-        float | None,
+        Annotated[float, Meta(ge=0, le=86_400)] | None,
         Meta(
-            ge=0,
-            le=86_400,
             description="how long a new instance has to be healthy before the next one is "
             "replaced; null: 0 with a health check, 5 without",
         ),
@@ -122,6 +128,13 @@ class Inclusion(Value, frozen=True):
         AbsolutePath | None,
         Meta(description="folder with a file for each key; null: a variable for each key"),
     ] = None
+    any_user: Annotated[
+        bool,
+        Meta(
+            description="files of a secret can be read by every user within the instance, as an "
+            "image that does not run as root needs it; else by root alone"
+        ),
+    ] = False
 
 
 class Dependency(Value, frozen=True):
@@ -129,3 +142,70 @@ class Dependency(Value, frozen=True):
 
     service: Name
     condition: Literal["started", "healthy"] = "started"
+
+
+def folders(path: str) -> tuple[str, ...]:
+    """A path taken apart; equal for all ways of writing one path."""
+    return tuple(part for part in path.split("/") if part not in ("", "."))
+
+
+def contradictory_volume(volumes: tuple[Volume, ...]) -> tuple[str, str] | None:
+    """The field that nothing could be mounted by, and what would have been right."""
+    taken: set[tuple[str, ...]] = set()
+    for position, volume in enumerate(volumes):
+        for field, expected in _contradictions(volume, taken):
+            return f"volumes[{position}]{field}", expected
+        taken.add(folders(volume.path))
+    return None
+
+
+def _contradictions(it: Volume, taken: Collection[tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+    """`taken` are the paths that something is mounted at already; below them more may be."""
+    at = folders(it.path)
+    if [it.name is not None, it.host_path is not None, it.tmpfs_mib > 0].count(True) != 1:
+        yield "", f"expected exactly one of name, host_path and tmpfs_mib for {it.path}"
+    if not at or at[0] == "proc":
+        yield ".path", f"expected a path below / and not in /proc, got {it.path}"
+    if at in taken:
+        yield ".path", f"expected each path once, got {it.path}"
+    if it.host_path is not None and not folders(it.host_path):
+        yield ".host_path", f"expected a path below /, got {it.host_path}"
+    if it.tmpfs_mib and it.read_only:
+        yield ".read_only", "expected false: nobody could put anything into a tmpfs"
+    if it.movable and it.name is None:
+        yield ".movable", "expected false: only a named volume can be left behind"
+
+
+def contradictory_check(health: HealthCheck | None) -> tuple[str, str] | None:
+    """The field of a health check that could never do, and what would have been right."""
+    if health is None:
+        return None
+    if [health.http, health.tcp, health.exec].count(None) != 2:  # noqa: PLR2004 - all but one
+        return "health", "expected exactly one of http, tcp and exec"
+    if health.http is not None and not _HTTP_PATH.fullmatch(health.http.path):
+        return "health.http.path", f"expected /... without spaces or #, got {health.http.path!r}"
+    if health.timeout_s > health.interval_s:
+        return (
+            "health.timeout_s",
+            f"expected at most interval_s ({health.interval_s:g}), got {health.timeout_s:g}",
+        )
+    return None
+
+
+def contradictory_inclusion(
+    config_maps: tuple[Inclusion, ...],
+    secrets: tuple[Inclusion, ...],
+    volumes: tuple[Volume, ...],
+) -> tuple[str, str] | None:
+    """The field by which no files could be mounted; those of one path share a folder."""
+    taken = {folders(volume.path) for volume in volumes}
+    for field, items in (("config_maps", config_maps), ("secrets", secrets)):
+        for position, item in enumerate(items):
+            at = None if item.path is None else folders(item.path)
+            if at is not None and (not at or at[0] == "proc"):
+                expected = f"expected a path below / and not in /proc, got {item.path}"
+                return f"{field}[{position}].path", expected
+            if at in taken:
+                expected = f"expected another path than that of a volume, got {item.path}"
+                return f"{field}[{position}].path", expected
+    return None

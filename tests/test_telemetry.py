@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roheletd.instance_use import InstanceUse
 from roheletd.telemetry import (
     CoreTicks,
     DiskSpace,
     GpuReading,
     GpuUse,
-    InstanceUse,
     MemoryUse,
     QueueTime,
     Sample,

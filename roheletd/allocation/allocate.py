@@ -4,7 +4,7 @@
 story than the one that happened.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
 from random import Random
@@ -64,7 +64,7 @@ class Allocator:
         self._hooks = hooks
         self._tight = tight
         self._ties = {name: _tie(f"{seed}/{name}".encode()) for name in books.nodes}
-        self._asks: dict[str, Ask] = {}
+        self._asks: dict[tuple[str, str], Ask] = {}
         self._judges: dict[tuple[Ask, StrategyName, str], Judge] = {}
         self._rankings: dict[Judge, Ranking] = {}
         self._refused: dict[Ranking, tuple[int, tuple[Verdict, ...]]] = {}
@@ -74,13 +74,28 @@ class Allocator:
     ) -> list[Placement]:
         """A place for each of `instances` in turn, until there is none (see `unplaceable`).
 
+        Those that have a home come first, and one whose home takes it not is only left out.
         `packed`: nodes are chosen as by best fit, whatever the service's strategy; not in place of
         first fit, which has been promised.
         """
         placements: list[Placement] = []
+        for home, some in self._by_home(instances):
+            placements += self._filled(service, some, revision, home=home, packed=packed)
+        return placements
+
+    def _by_home(self, instances: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+        if homes := self.books.homes:
+            yield from ((homes[name], (name,)) for name in instances if name in homes)
+            instances = [name for name in instances if name not in homes]
+        yield "", instances
+
+    def _filled(
+        self, service: Service, instances: Sequence[str], revision: int, *, home: str, packed: bool
+    ) -> list[Placement]:
+        placements: list[Placement] = []
         while True:
             try:
-                self._fill(service, instances, revision, placements, packed=packed)
+                self._fill(service, instances, revision, placements, home=home, packed=packed)
             except HookFailed:
                 # The hook is None from now on, and so is what was worked out with it.
                 self._judges.clear()
@@ -88,32 +103,46 @@ class Allocator:
             else:
                 return placements
 
-    def unplaceable(self, service: Service) -> Unplaceable:
-        """Why no node takes one more; found once for all services of the same ask."""
-        ranking = self.ranking(service)
+    def unplaceable(self, service: Service, instance: str = "") -> Unplaceable:
+        """Why no node takes one more; found once for all services of the same ask.
+
+        Of an `instance` with a home it says why that does not take it.
+        """
+        home = self.books.homes.get(instance, "")
+        ranking = self.ranking(service, home=home)
         at = len(self.books.changes)
         known_at, verdicts = self._refused.get(ranking, (-1, ()))
         if known_at != at:
             nodes = self.books.nodes.values()
             verdicts = tuple(ranking.judge.verdict(free, service.name) for free in nodes)
             self._refused[ranking] = (at, verdicts)
-        return Unplaceable(service=service.name, verdicts=verdicts)
+        return Unplaceable(
+            service=service.name,
+            verdicts=verdicts,
+            because=_homesick(instance, home, verdicts) if home else "",
+        )
 
-    def ranking(self, service: Service, *, packed: bool = False) -> Ranking:
+    def ranking(self, service: Service, *, home: str = "", packed: bool = False) -> Ranking:
         """The ranking that this service shares with all of the same needs."""
-        judge = self._judge(service, packed=packed)
+        judge = self._judge(service, home=home, packed=packed)
         ranking = self._rankings.get(judge)
         if ranking is None:
             ranking = Ranking(judge, self.books, self._ties.__getitem__)
             self._rankings[judge] = ranking
         return ranking
 
-    def _judge(self, service: Service, *, packed: bool = False) -> Judge:
+    def _judge(self, service: Service, *, home: str = "", packed: bool = False) -> Judge:
         """Shared in the same way."""
-        ask = self._asks.get(service.name)
+        ask = self._asks.get((service.name, home))
         if ask is None:
-            ask = ask_of(service, self.books.shunned_by, tight=self._tight)
-            self._asks[service.name] = ask
+            ask = ask_of(
+                service,
+                self.books.shunned_by,
+                tight=self._tight,
+                home=home,
+                failed_on=self.books.failed_on.get(service.name, {}),
+            )
+            self._asks[service.name, home] = ask
         strategy = service.strategy or self.books.profile.strategy
         if packed and strategy == "worst_fit":
             strategy = "best_fit"
@@ -165,12 +194,13 @@ class Allocator:
         revision: int,
         placements: list[Placement],
         *,
+        home: str,
         packed: bool,
     ) -> None:
         """Adds to `placements`, so that what was given out is known also where a hook fails."""
-        ranking = self.ranking(service, packed=packed)
+        ranking = self.ranking(service, home=home, packed=packed)
         # Scores are compared later on, so that all of a service are of its own strategy.
-        judge = self._judge(service)
+        judge = self._judge(service, home=home)
         turn = Turn(ranking, self.books, service.name, over_nodes=service.spread_over is None)
         try:
             for instance in instances[len(placements) :]:
@@ -215,11 +245,21 @@ def judge_of(
 
 
 def explain(
-    snapshot: Snapshot, service: Service, profile: Profile, hooks: Hooks | None = None
+    snapshot: Snapshot,
+    service: Service,
+    profile: Profile,
+    hooks: Hooks | None = None,
+    *,
+    instance: str = "",
 ) -> tuple[Verdict, ...]:
-    """What every filter and every score says of one more instance, node by node."""
+    """What every filter and every score says of one more instance, node by node; or of that one."""
     books = Books(snapshot, profile)
-    ask = ask_of(service, snapshot.shunned_by)
+    ask = ask_of(
+        service,
+        snapshot.shunned_by,
+        home=snapshot.homes.get(instance, ""),
+        failed_on=snapshot.failed_on.get(service.name, {}),
+    )
     while True:
         judge = judge_of(service, ask, books, service.strategy or profile.strategy, hooks)
         try:
@@ -235,6 +275,12 @@ def allocate(
     allocator = Allocator(Books(snapshot, profile), rng.getrandbits(64))
     placements = allocator.fill(service, [""], 0)
     return placements[0] if placements else allocator.unplaceable(service)
+
+
+def _homesick(instance: str, home: str, verdicts: Iterable[Verdict]) -> str:
+    refused = (it.refusals.values() for it in verdicts if it.node == home)
+    reasons = "; ".join(reason for all_of_it in refused for reason in all_of_it)
+    return f"the volume data of {instance} is on {home}: {reasons}"
 
 
 def _tie(seeded_name: bytes) -> int:

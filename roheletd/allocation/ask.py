@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from roheletd.allocation.constraints import Wanted, architecture, parse
+from roheletd.allocation.constraints import Wanted, parse
+from roheletd.architecture import architecture
 from roheletd.image import short_name
 from roheletd.model import Neighbour, Port, Service, accelerators, demand, is_cpu_sensitive
 
@@ -19,7 +20,9 @@ class Ask(Struct, frozen=True, kw_only=True):
     `demand` is millicores per core, largest first, and `cores_millicores` their sum. `must_ports`
     are those of `ports` for which no other host port will do. `apart` are the services that must
     not be near, by our own wish or by theirs. `itself` is the service's name where it has affinity
-    to itself. `tight` asks for the tightest cores that have room, and not for the freest.
+    to itself. `tight` asks for the tightest cores that have room, and not for the freest. `home` is
+    the node that has the data of this very instance, if any has. `failed_on` are the nodes that do
+    not take it, with the reason.
     """
 
     image: str
@@ -42,10 +45,19 @@ class Ask(Struct, frozen=True, kw_only=True):
     itself: str
     spread_over: str | None
     tight: bool
+    host_paths: tuple[str, ...]
+    has_volumes: bool
+    home: str
+    failed_on: tuple[tuple[str, str], ...] = ()
 
 
 def ask_of(
-    service: Service, shunned_by: Mapping[str, tuple[Neighbour, ...]], *, tight: bool = False
+    service: Service,
+    shunned_by: Mapping[str, tuple[Neighbour, ...]],
+    *,
+    tight: bool = False,
+    home: str = "",
+    failed_on: Mapping[str, str] = {},
 ) -> Ask:
     """`shunned_by`: by service, those that want to be apart from it (see `Snapshot`)."""
     return Ask(
@@ -71,6 +83,10 @@ def ask_of(
         itself=service.name if any(it.service == service.name for it in service.affinity) else "",
         spread_over=service.spread_over,
         tight=tight,
+        host_paths=tuple(it.host_path for it in service.volumes if it.host_path is not None),
+        has_volumes=bool(service.volumes),
+        home=home,
+        failed_on=tuple(sorted(failed_on.items())),
     )
 
 

@@ -1,7 +1,7 @@
 """A pass under way: who has their turn when, what they get, and who has to wait."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from msgspec import Struct
@@ -117,8 +117,8 @@ class Attempt:
         """The loose instances are placed like this, as the books say by now."""
         for name, it in self.loose.items():
             were_short = any(instance not in self.placed for instance in it.missing)
-            if any(instance not in placed for instance in it.missing):
-                self.unplaceable[name] = self.allocator.unplaceable(it.known.service)
+            if left := [instance for instance in it.missing if instance not in placed]:
+                self.unplaceable[name] = self.allocator.unplaceable(it.known.service, left[0])
             elif were_short:
                 del self.unplaceable[name]
         self.placed = dict(placed)
@@ -211,24 +211,31 @@ class Attempt:
         """What one service gets for its missing instances, some at a time."""
         service, revision = wanting.known.service, wanting.known.revision
         missing = wanting.missing
+        left: list[str] = []
         for start in range(0, len(missing), BATCH_PLACEMENTS):
             some = missing[start : start + BATCH_PLACEMENTS]
+            if not all(self._has_home(name) for name in left):
+                left += some  # who needs the same has found nothing
+                continue
             found = self.allocator.fill(service, some, revision)
             yield found
-            if len(found) < len(some):
-                refused = self.allocator.unplaceable(service)
-                left = missing[start + len(found) :]
-                pushed = self._pushing(wanting, left) if self._task.profile.preemption else []
-                if len(pushed) < len(left):
-                    self.unplaceable[service.name] = refused
-                yield pushed
-                return
+            placed = {at.instance for at in found}
+            left += [name for name in some if name not in placed]
+        if left:
+            refused = self.allocator.unplaceable(service, left[0])
+            pushed = self._pushing(wanting, left) if self._task.profile.preemption else []
+            if len(pushed) < len(left):
+                self.unplaceable[service.name] = refused
+            yield pushed
+
+    def _has_home(self, instance: str) -> bool:
+        return instance in self.allocator.books.homes
 
     def _moving(self, wanting: Wanted) -> Iterator[list[Placement]]:
         """Other places for the instances that should move, once none is missing."""
         name = wanting.known.service.name
         for at in wanting.moving:
-            if name in self.unplaceable:
+            if name in self.unplaceable and not self._has_home(at.instance):
                 return
             if found := self._moved(wanting, at):
                 yield found
@@ -241,7 +248,7 @@ class Attempt:
         if found:
             del self._kept[at.instance]
         else:
-            self.unplaceable[service.name] = self.allocator.unplaceable(service)
+            self.unplaceable[service.name] = self.allocator.unplaceable(service, at.instance)
             self.allocator.books.place(at)
         return found
 
@@ -256,7 +263,9 @@ class Attempt:
             found = self.allocator.fill(service, wanting.missing, revision)
             placements += found
             if len(found) < len(wanting.missing):
-                refused = self.allocator.unplaceable(service)
+                placed = {at.instance for at in found}
+                left = next(name for name in wanting.missing if name not in placed)
+                refused = self.allocator.unplaceable(service, left)
                 for at in placements:
                     self.allocator.books.take_back(at)
                 self._hold_back(unit, refused)
@@ -290,15 +299,18 @@ class Attempt:
                 f"{'this service' if is_it else refused.service} finds no place: {refused.reason}",
             )
 
-    def _pushing(self, wanting: Wanted, instances: tuple[str, ...]) -> list[Placement]:
+    def _pushing(self, wanting: Wanted, instances: Sequence[str]) -> list[Placement]:
         """Places for `instances` where others have to go."""
         service, revision = wanting.known.service, wanting.known.revision
         allocator = self.allocator
-        judge = allocator.ranking(service).judge
         placements = []
         for instance in instances:
+            home = allocator.books.homes.get(instance, "")
+            judge = allocator.ranking(service, home=home).judge
             lower = self._lower_than(service.priority)
             chosen = preemption(allocator.books, judge, lower, self._priority)
+            if chosen is None and home:
+                continue  # others may be elsewhere
             if chosen is None:
                 break
             for victim in chosen.victims:
@@ -313,9 +325,10 @@ class Attempt:
         return placements
 
     def _lower_than(self, priority: int) -> dict[str, list[Placement]]:
+        """By node, who may have to go; those that could be nowhere else do not."""
         by_node: dict[str, list[Placement]] = {}
         for at in self._kept.values():
-            if self._priority(at.service) < priority:
+            if self._priority(at.service) < priority and not self._has_home(at.instance):
                 by_node.setdefault(at.node, []).append(at)
         return by_node
 

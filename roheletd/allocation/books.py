@@ -21,12 +21,15 @@ class Books:
     """All nodes with what is left of them, and the instances of each service by node.
 
     `changes` lists the nodes in the order in which they changed, so that whoever judged them
-    can see which to judge again. `kinds` are as in `Snapshot`.
+    can see which to judge again. `kinds`, `homes` and `failed_on` are as in
+    `Snapshot`.
     """
 
     def __init__(self, snapshot: Snapshot, profile: Profile) -> None:
         self.profile = profile
         self.shunned_by = snapshot.shunned_by
+        self.homes = snapshot.homes
+        self.failed_on = snapshot.failed_on
         self.nodes: dict[str, FreeNode] = dict(snapshot.nodes)
         self.kinds: dict[str, int] = dict(snapshot.kinds)
         self.changes: list[str] = []

@@ -9,19 +9,9 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from roheletd.architecture import architecture
 from roheletd.model import Node
 
-_ARCHITECTURES = {
-    "aarch64": "arm64",
-    "armhf": "arm",
-    "armv6l": "arm",
-    "armv7l": "arm",
-    "i386": "386",
-    "i686": "386",
-    "x64": "amd64",
-    "x86_64": "amd64",
-    "x86-64": "amd64",
-}
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -51,11 +41,6 @@ class Wanted(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"node.{self.fact} {self.sign} {self.value}"
-
-
-def architecture(name: str) -> str:
-    """One name for each architecture, whichever of the kernel's, Debian's or Docker's was given."""
-    return _ARCHITECTURES.get(name.lower(), name.lower())
 
 
 def parse(text: str) -> Wanted:

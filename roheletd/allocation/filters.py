@@ -11,11 +11,12 @@ from msgspec import Struct
 
 from roheletd.allocation.ask import Ask
 from roheletd.allocation.books import Books
-from roheletd.allocation.constraints import architecture as canonical
 from roheletd.allocation.constraints import refusal
 from roheletd.allocation.cores import assign_cores, assign_gpus, assign_ports, memory_need
 from roheletd.allocation.snapshot import FreeNode, Profile
+from roheletd.architecture import architecture as canonical
 from roheletd.model import Neighbour, Port
+from roheletd.upkeep import folders
 
 
 class Filter(Struct, frozen=True):
@@ -56,6 +57,23 @@ def engine(free: FreeNode, ask: Ask, _books: Books) -> str | None:
     return None
 
 
+def home(free: FreeNode, ask: Ask, _books: Books) -> str | None:
+    return None if free.name == ask.home else f"its volume data is on {ask.home}"
+
+
+def volumes(free: FreeNode, ask: Ask, _books: Books) -> str | None:
+    if free.node.source == "declared":
+        return None  # as in `engine`
+    if free.node.engine == "process":
+        return "has no container engine, and the service has volumes"
+    allowed = {folders(path) for path in free.node.host_paths}
+    for path in ask.host_paths:
+        whole = folders(path)
+        if not any(whole[:length] in allowed for length in range(1, len(whole) + 1)):
+            return f"does not allow host path {path} (`node.host_paths` in its configuration)"
+    return None
+
+
 def architecture(free: FreeNode, ask: Ask, _books: Books) -> str | None:
     own = canonical(free.node.arch)
     if not own or own in ask.architectures:
@@ -73,6 +91,10 @@ def image(free: FreeNode, ask: Ask, _books: Books) -> str | None:
         return None
     why = free.condition.refused_images.get(ask.image)
     return why and f"does not have {ask.image} and could not get it: {why}"
+
+
+def failing(free: FreeNode, ask: Ask, _books: Books) -> str | None:
+    return dict(ask.failed_on).get(free.name)
 
 
 def affinity(free: FreeNode, ask: Ask, books: Books) -> str | None:
@@ -171,8 +193,11 @@ FILTERS: dict[str, Filter] = {
     "cordoned": Filter(cordoned),
     "engine": Filter(engine),
     "architecture": Filter(architecture, lambda ask: ask.architectures),
+    "home": Filter(home, lambda ask: ask.home),
+    "volumes": Filter(volumes, lambda ask: ask.has_volumes),
     "constraint": Filter(constraint, lambda ask: ask.constraints),
     "image": Filter(image, lambda ask: ask.image),
+    "failing": Filter(failing, lambda ask: ask.failed_on),
     "affinity": Filter(affinity, lambda ask: ask.affinity or ask.apart, moves=True),
     "cpu": Filter(cpu, lambda ask: ask.cpu_millicores, moves=True),
     "cores": Filter(cores, lambda ask: ask.demand, moves=True),

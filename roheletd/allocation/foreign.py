@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
+from roheletd.allocation.failing import failing, remember_failures
 from roheletd.allocation.snapshot import ForeignLoad
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.image import short_name
+from roheletd.instance_use import InstanceUse
 from roheletd.model import Node, Placement
-from roheletd.telemetry import InstanceUse, Telemetry
+from roheletd.telemetry import Telemetry
 
 AVOID_PORT_S = 300.0
 """Longer than the sensor of listening ports takes to see one; each try is an entry on flash."""
@@ -57,11 +59,12 @@ def _chosen(state: ClusterState, at: Placement) -> set[int]:
 
 
 def avoid(soft: SoftState, state: ClusterState, now_s: float) -> frozenset[str]:
-    """Remember for a while the ports and the images that were refused.
+    """Remember for a while the ports and the images that were refused, and what failed where.
 
     The instances that need other ports: they cannot stay as they are.
     """
     _avoid_images(soft, state, now_s)
+    remember_failures(soft, state, now_s)
     for node, until_s in soft.refused_ports.items():
         soft.refused_ports[node] = {port: at_s for port, at_s in until_s.items() if at_s > now_s}
     instances = displaced(soft, state)
@@ -82,10 +85,10 @@ def refused_images(soft: SoftState, now_s: float) -> dict[str, dict[str, str]]:
 def stranded(soft: SoftState, state: ClusterState) -> frozenset[str]:
     """Instances whose node cannot get their image, where another one has it or has not failed yet.
 
-    Unlike those of `avoid` they do not have to go: where no other node takes one, it stays, and
-    its node tries again.
+    Also those that fail again and again. Unlike those of `avoid` they do not have to go: where no
+    other node takes one, it stays, and its node tries again.
     """
-    return frozenset(
+    return failing(soft, state) | frozenset(
         at.instance
         for at, _why in _without_image(soft, state)
         if any(_may_have(soft, node.name, _image(state, at)) for node in _others(state, at))

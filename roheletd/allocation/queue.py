@@ -13,8 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from roheletd.allocation.ask import cpu_need
+from roheletd.cluster.definition import Definition
 from roheletd.cluster.soft import SoftState
-from roheletd.cluster.state import Definition
 from roheletd.model import is_cpu_sensitive, is_memory_sensitive
 
 BACKOFF_S_MIN = 1.0

@@ -24,7 +24,8 @@ from roheletd.allocation.scores import weights_for
 from roheletd.allocation.snapshot import FreeNode, Profile, turned, without_placement
 from roheletd.allocation.view import View, snapshot
 from roheletd.allocation.wanted import wanted
-from roheletd.cluster.state import ClusterState, Definition
+from roheletd.cluster.definition import Definition
+from roheletd.cluster.state import ClusterState
 from roheletd.model import MILLICORES_PER_CORE, Neighbour, Placement
 
 GAIN_MIN = 0.02
@@ -89,9 +90,11 @@ class Rebalancing:
         self._at_first = {
             at.instance: at
             for name, known in state.services.items()
-            if (known.service.strategy or profile.strategy) != "first_fit"
+            if (known.service.strategy or profile.strategy) != "first_fit" and not known.is_changing
             for at in wanted(state, known, view).stay
-            if _is_alive(view, at.node)
+            if at.revision == known.revision
+            and _is_alive(view, at.node)
+            and at.instance not in self._snapshot.homes
         }
         self._leave_at_first = {
             name: _may_leave(state, known, view) for name, known in state.services.items()

@@ -128,12 +128,16 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
     `kinds` numbers those that are alike but for name, labels and software: whatever is worked out
     from figures for one holds for the others. Nodes with instances are of no kind. `shunned_by` is
-    the other direction of `anti_affinity`: by service, those that stay apart.
+    the other direction of `anti_affinity`: by service, those that stay apart. `homes` are instances
+    that may be on one node only, with that node. `failed_on` names, by service, the nodes where it
+    failed lately, and how.
     """
 
     nodes: Mapping[str, FreeNode]
     kinds: Mapping[str, int] = {}
     shunned_by: Mapping[str, tuple[Neighbour, ...]] = {}
+    homes: Mapping[str, str] = {}
+    failed_on: Mapping[str, Mapping[str, str]] = {}
 
 
 def take(
@@ -143,6 +147,8 @@ def take(
     placements: Iterable[Placement],
     profile: Profile,
     services: Iterable[Service] = (),
+    homes: Mapping[str, str] = {},
+    failed_on: Mapping[str, Mapping[str, str]] = {},
 ) -> Snapshot:
     """A snapshot of `nodes` with `placements` taken off."""
     free: dict[str, FreeNode] = {}
@@ -160,7 +166,9 @@ def take(
             free[placement.node] = with_placement(free[placement.node], placement)
             kinds.pop(placement.node, None)
     wishes = ((service.name, service.anti_affinity) for service in services)
-    return Snapshot(nodes=free, kinds=kinds, shunned_by=turned(wishes))
+    return Snapshot(
+        nodes=free, kinds=kinds, shunned_by=turned(wishes), homes=homes, failed_on=failed_on
+    )
 
 
 def _of_kind(alike: FreeNode, node: Node) -> FreeNode:

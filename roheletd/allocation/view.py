@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roheletd.allocation.failing import failed_on
 from roheletd.allocation.foreign import foreign_loads, refused_images, stranded
 from roheletd.allocation.snapshot import Condition, ForeignLoad, Profile, Snapshot, take
 from roheletd.cluster.membership import Membership
+from roheletd.cluster.rollout import available, settled
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.model import MILLICORES_PER_CORE, Placement
@@ -18,12 +20,17 @@ class View(Struct, frozen=True, kw_only=True):
 
     `displaced` names instances that cannot stay as they are placed, `stranded` those that would do
     better elsewhere and stay while there is no place. `lost_for_s` names the lost nodes.
+    `available` instances are healthy, and of services that are changing `settled` ones have proven
+    themselves. `failed_on` is as in `Snapshot`.
     """
 
     conditions: Mapping[str, Condition]
     displaced: frozenset[str] = frozenset()
     stranded: frozenset[str] = frozenset()
     lost_for_s: Mapping[str, float] = {}
+    failed_on: Mapping[str, Mapping[str, str]] = {}
+    available: frozenset[str] = frozenset()
+    settled: frozenset[str] = frozenset()
 
 
 def look(
@@ -53,6 +60,9 @@ def look(
         displaced=displaced,
         stranded=stranded(soft, state),
         lost_for_s=membership.lost_for_s(nodes, now_s),
+        failed_on=failed_on(soft, state, now_s),
+        available=available(state, soft),
+        settled=settled(state, soft),
     )
 
 
@@ -77,6 +87,8 @@ def snapshot_with(
         placements=held,
         profile=profile,
         services=(known.service for known in state.services.values()),
+        homes=state.homes(),
+        failed_on=view.failed_on,
     )
 
 

@@ -1,14 +1,18 @@
 """What each service has and what it lacks: the placements to keep, those to move, the free slots.
 
 What is placed and still wanted is never moved, except from a node that has been lost for the
-service's `reschedule_after_s` or runs nothing any more. Such an instance keeps its slot, and also
-its place while no other node takes it: it runs again when its node comes back.
+service's `reschedule_after_s`, runs nothing any more or is drained. Such an instance keeps its
+slot, and also its place while no other node takes it: it runs again when its node comes back.
+What is of an older edition is replaced in its turn (see `turnover`).
 """
 
 from msgspec import Struct
 
+from roheletd.allocation.turnover import turnover
 from roheletd.allocation.view import View
-from roheletd.cluster.state import ClusterState, Definition, instance_name, slot
+from roheletd.cluster.definition import Definition
+from roheletd.cluster.homes import is_bound
+from roheletd.cluster.state import ClusterState, instance_name, slot
 from roheletd.model import Placement
 
 
@@ -35,22 +39,39 @@ def wanted(state: ClusterState, known: Definition, view: View) -> Wanted:
     were placed with.
     """
     name, replicas = known.service.name, known.service.replicas
-    current = [
-        at
-        for at in state.placements_of(name)
-        if at.revision == known.revision and at.instance not in view.displaced
-    ]
-    current.sort(key=lambda at: (at.node in view.lost_for_s, -at.score, slot(at.instance)))
-    held = current[:replicas]
+    here = [at for at in state.placements_of(name) if at.instance not in view.displaced]
+    fresh = [at for at in here if not _is_stale(state, known, at)]
+    fresh.sort(key=lambda at: (at.node in view.lost_for_s, -at.score, slot(at.instance)))
+    held = fresh[:replicas]
+    # What is lost cannot be replaced one after the other: it is not there.
+    lost = [at for at in here if at not in fresh and _must_move(state, at, view)]
+    stale = [at for at in here if at not in fresh and at not in lost]
+    turn = turnover(
+        known,
+        fresh=held,
+        stale=stale,
+        settled=view.settled,
+        available=view.available,
+        tied=lambda _at: is_bound(known.service),
+    )
     moving = [at for at in held if _must_move(state, at, view)]
-    used = {slot(at.instance) for at in held}
-    free = (number for number in range(1, replicas + 1) if number not in used)
+    moving += [at for at in lost if at.revision == known.revision][: replicas - len(held)]
+    moving += turn.replaced
+    stay = [*(at for at in held if at not in moving), *turn.stay]
+    missing = max(0, replicas - len(stay) - len(moving)) + turn.surge
+    used = {slot(at.instance) for at in (*stay, *moving)}
+    free = (number for number in range(1, 2 * replicas + len(used) + 1) if number not in used)
     return Wanted(
         known=known,
-        stay=tuple(at for at in held if at not in moving),
+        stay=tuple(stay),
         moving=tuple(moving),
-        missing=tuple(instance_name(name, next(free)) for _ in range(replicas - len(held))),
+        missing=tuple(instance_name(name, next(free)) for _ in range(missing)),
     )
+
+
+def _is_stale(state: ClusterState, known: Definition, at: Placement) -> bool:
+    """Of an older edition, or on a node that is to be empty."""
+    return at.revision != known.revision or at.node in state.draining
 
 
 def _must_move(state: ClusterState, at: Placement, view: View) -> bool:

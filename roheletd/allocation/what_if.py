@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from roheletd.allocation.algorithm import Hooks
 from roheletd.allocation.judge import Verdict
@@ -16,9 +17,12 @@ from roheletd.allocation.snapshot import Profile
 from roheletd.allocation.view import View
 from roheletd.cluster.state import ClusterState, service_of, slot
 from roheletd.model import Placement, PortBinding
+from roheletd.upkeep import UpdatePolicy
 
 _SEED = 0
 """Of both passes, so that equal scores are decided alike in them."""
+
+_HASTY = UpdatePolicy(parallel=10_000)
 
 
 class Arrival(Struct, frozen=True, kw_only=True):
@@ -76,7 +80,11 @@ def what_if(
     profile: Profile,
     hooks: Hooks | None = None,
 ) -> Forecast:
-    """What becomes of the services in `asked`, and of all others, if `before` becomes `after`."""
+    """What becomes of the services in `asked`, and of all others, if `before` becomes `after`.
+
+    Of a service whose instances are replaced one after the other: where all of them will have gone.
+    """
+    after = _at_once(after, asked)
     anyway = _end(before, schedule(before, view, profile, Random(_SEED), hooks))
     found = schedule(after, view, profile, Random(_SEED), hooks)
     end = _end(after, found)
@@ -111,6 +119,19 @@ def what_if(
             if (anyway.get(name) or end[name]).service not in asked
         ),
     )
+
+
+def _at_once(state: ClusterState, asked: Collection[str]) -> ClusterState:
+    """The same, with updates that wait for nobody."""
+    changing = [name for name in asked if name in state.services and state.services[name].rollout]
+    if not changing:
+        return state
+    hasty = ClusterState(state.saved())
+    for name in changing:
+        known = hasty.services[name]
+        service = replace(known.service, update=_HASTY, min_available=0)
+        hasty.services[name] = replace(known, service=service)
+    return hasty
 
 
 def _end(state: ClusterState, found: Schedule) -> dict[str, Placement]:

@@ -5,8 +5,16 @@ import msgspec
 from roheletd.api import views
 from roheletd.api.grounds import Grounds
 from roheletd.api.sense import declared, refuse_contradictions, refuse_twins
-from roheletd.cluster.commands import AddNodes, AddServices, Cordon, RemoveNode, RemoveService
-from roheletd.errors import Refused
+from roheletd.cluster.commands import (
+    AddNodes,
+    AddServices,
+    Cordon,
+    Drain,
+    LabelNode,
+    RemoveNode,
+    RemoveService,
+)
+from roheletd.errors import InvalidInput, Refused
 from roheletd.model import Service
 from roheletd.rohe import nodes_from, services_from
 
@@ -56,6 +64,21 @@ class Changing(Grounds):
     async def uncordon(self, request: views.ByName, command_id: str) -> views.Changes:
         """Let new instances onto a node again."""
         return await self._commit(Cordon(name=request.name, cordoned=False), command_id)
+
+    async def drain(self, request: views.ByName, command_id: str) -> views.Changes:
+        """Cordon a node and move its instances elsewhere, one after the other."""
+        return await self._commit(Drain(name=request.name, draining=True), command_id)
+
+    async def undrain(self, request: views.ByName, command_id: str) -> views.Changes:
+        """End a drain, and let new instances onto the node again."""
+        return await self._commit(Drain(name=request.name, draining=False), command_id)
+
+    async def label_node(self, request: views.Labelling, command_id: str) -> views.Changes:
+        """Set labels of a node, and take others away; they stand over those of its own file."""
+        for label in request.labels.keys() & set(request.removed):
+            raise InvalidInput("$.removed", f"expected labels that are not set, got {label}")
+        command = LabelNode(name=request.name, labels=request.labels, removed=request.removed)
+        return await self._commit(command, command_id)
 
     async def _define(
         self, services: tuple[Service, ...], command_id: str, *, field: str

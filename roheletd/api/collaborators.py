@@ -1,9 +1,14 @@
 """The parts of the daemon that carry the verbs out, as the doors see them."""
 
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from roheletd.api import views
 from roheletd.cluster.commands import AnyCommand, Outcome
+from roheletd.cluster.configuration import Sealed
+from roheletd.cluster.streams import Conversation, LogLine, LogQuery, Wanted
+from roheletd.model import Placement
 from roheletd.token import Token
 
 
@@ -28,6 +33,14 @@ class Log(Protocol):
         """Returns once the command is durable and applied, or known to be refused."""
 
 
+class Vault(Protocol):
+    """Encrypts and opens values of secrets, each bound to its secret and key."""
+
+    def seal(self, secret: str, key: str, plain: bytes) -> Sealed: ...
+
+    def open(self, secret: str, key: str, sealed: Sealed) -> bytes: ...
+
+
 class ClusterControl(Protocol):
     """Membership of this node as the doors see it."""
 
@@ -50,3 +63,16 @@ class ClusterControl(Protocol):
 
     async def remove(self, name: str, *, command_id: str) -> None:
         """Returns once it is committed. Raises `NotFound` for a name that no member has."""
+
+
+Emit = Callable[[Placement, tuple[LogLine, ...]], Awaitable[None]]
+
+
+class Streams(Protocol):
+    """The way to the instances of all nodes, as the doors see it."""
+
+    async def read(self, query: LogQuery, emit: Emit) -> None:
+        """Until all is said. Raises why it is not complete."""
+
+    def talk(self, node: str, wanted: Wanted) -> AbstractAsyncContextManager[Conversation]:
+        """A conversation with whoever runs the instance."""

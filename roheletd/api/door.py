@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from roheletd.api import views
 from roheletd.api.access import Forbidden, Unauthorized, check_origin, check_token
+from roheletd.api.flow import Flow
 from roheletd.api.operations import Operations
 from roheletd.api.problems import problem_of
 from roheletd.api.requests import BODY, parameters_of, request_of
@@ -64,6 +65,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     body: bytes
     media_type: str = JSON
     headers: Mapping[str, str] = {}
+    flow: Flow | None = None
 
 
 class BadBody(InvalidInput):
@@ -110,7 +112,7 @@ class Door:
         if not head.trusted:
             check_origin(head.headers)
         route, values = find(head.method, head.path)
-        is_open = route.public or (self._open_reads and not route.writes)
+        is_open = route.public or (self._open_reads and not (route.writes or route.guarded))
         if not (head.trusted or is_open):
             check_token(head.headers, self._token, self._data_dir)
         _check_body(route, head.headers)
@@ -118,7 +120,7 @@ class Door:
 
     async def _run(
         self, route: Route, request: views.Request, command_id: str
-    ) -> views.Response | Page:
+    ) -> views.Response | Page | Flow:
         run = partial(route.run, self._operations, request, command_id)
         if isinstance(request, views.EventsAfter) and request.wait_s > 0:
             return await self._poll(run)
@@ -175,7 +177,9 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _answer_of(result: views.Response | Page) -> Answer:
+def _answer_of(result: views.Response | Page | Flow) -> Answer:
+    if isinstance(result, Flow):
+        return Answer(status=HTTPStatus.OK, body=b"", media_type=result.media_type, flow=result)
     if isinstance(result, Page):
         return Answer(status=HTTPStatus.OK, body=result.body, media_type=result.media_type)
     missing = isinstance(result, views.Ready) and not result.ready
@@ -188,6 +192,8 @@ def _line(value: Struct) -> bytes:
 
 
 def _check_body(route: Route, headers: Mapping[str, str]) -> None:
+    if route.duplex:
+        return
     declared = headers.get("Content-Length", "0")
     if not route.takes_body:
         if declared != "0" or "Transfer-Encoding" in headers:

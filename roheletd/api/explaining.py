@@ -9,7 +9,8 @@ from roheletd.allocation.snapshot import Snapshot
 from roheletd.api import views
 from roheletd.api.grounds import Grounds
 from roheletd.api.problems import NotFound
-from roheletd.cluster.state import Definition, slot
+from roheletd.cluster.definition import Definition
+from roheletd.cluster.state import slot
 from roheletd.model import Placement
 
 _NAMED_MAX = 3
@@ -23,7 +24,7 @@ class Explaining(Grounds):
         name, dot, _ = request.name.partition(".")
         known = self._state.services.get(name)
         if known is None:
-            raise NotFound(f"there is no service {name}{_or_rather(name, self._state.services)}")
+            raise NotFound(f"there is no service {name}{or_rather(name, self._state.services)}")
         placed = self._state.placements_of(name)
         if not dot:
             return self._why(known, placed, self._snapshot())
@@ -36,7 +37,8 @@ class Explaining(Grounds):
         self, known: Definition, placed: list[Placement], snapshot: Snapshot, *, instance: str = ""
     ) -> views.Why:
         service = known.service
-        verdicts = explain(snapshot, service, self._profile, self._algorithm.hooks())
+        hooks = self._algorithm.hooks()
+        verdicts = explain(snapshot, service, self._profile, hooks, instance=instance)
         weights = weights_for(self._profile.weights)
         times = self._waiting_times(service.name)
         terms = {term for verdict in verdicts for term in verdict.terms}
@@ -68,10 +70,15 @@ class Explaining(Grounds):
         nodes = dict(snapshot.nodes)
         for at in placed:
             nodes[at.node] = vacated(nodes[at.node], at)
-        return Snapshot(nodes=nodes, shunned_by=snapshot.shunned_by)
+        return Snapshot(
+            nodes=nodes,
+            shunned_by=snapshot.shunned_by,
+            homes=snapshot.homes,
+            failed_on=snapshot.failed_on,
+        )
 
 
-def _or_rather(name: str, names: Iterable[str]) -> str:
+def or_rather(name: str, names: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only a misspelt name pays for it
 
     close = get_close_matches(name, names, n=_NAMED_MAX)

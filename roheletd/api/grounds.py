@@ -10,7 +10,7 @@ from roheletd.allocation.schedule import schedule
 from roheletd.allocation.snapshot import Profile, Snapshot
 from roheletd.allocation.view import View, look, snapshot
 from roheletd.api import views
-from roheletd.api.collaborators import ClusterControl, Log
+from roheletd.api.collaborators import ClusterControl, Log, Vault
 from roheletd.api.problems import NotFound
 from roheletd.clock import Clock
 from roheletd.cluster.commands import AnyCommand, Missing, Rejected
@@ -19,8 +19,8 @@ from roheletd.cluster.membership import Membership
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.errors import Refused
+from roheletd.instance_use import InstanceUse
 from roheletd.model import Placement
-from roheletd.telemetry import InstanceUse
 
 
 class Grounds:
@@ -40,6 +40,7 @@ class Grounds:
         events: Events,
         log: Log,
         cluster_control: ClusterControl,
+        vault: Vault,
         clock: Clock,
         challenge: Callable[[], str],
         own_instances: Callable[[], tuple[InstanceUse, ...]],
@@ -55,6 +56,7 @@ class Grounds:
         self._events = events
         self._log = log
         self._control = cluster_control
+        self._vault = vault
         self._clock = clock
         self._challenge = challenge
         self._own_instances = own_instances
@@ -89,7 +91,7 @@ class Grounds:
     def _uses(self) -> dict[str, InstanceUse]:
         """The newest word on each instance, from the node where it is placed."""
         placements = self._state.placements
-        reported = {node: it.instances for node, it in self._soft.telemetry.items()}
+        reported = {node: tuple(it.values()) for node, it in self._soft.instances.items()}
         # A report of our own may be a second old, and we know better.
         reported[self._node] = self._own_instances()
         return {
@@ -101,10 +103,16 @@ class Grounds:
 
     def _views_of(self, placements: list[Placement]) -> tuple[views.InstanceView, ...]:
         uses = self._uses()
-        return tuple(_instance_view(at, uses.get(at.instance)) for at in placements)
+        return tuple(
+            _instance_view(at, uses.get(at.instance), checked=self._is_checked(at))
+            for at in placements
+        )
+
+    def _is_checked(self, at: Placement) -> bool:
+        return self._state.edition_of(at).service.health is not None
 
 
-def _instance_view(at: Placement, use: InstanceUse | None) -> views.InstanceView:
+def _instance_view(at: Placement, use: InstanceUse | None, *, checked: bool) -> views.InstanceView:
     return views.InstanceView(
         instance=at.instance,
         service=at.service,
@@ -115,6 +123,11 @@ def _instance_view(at: Placement, use: InstanceUse | None) -> views.InstanceView
         ports=at.ports,
         score=at.score,
         terms=at.terms,
+        health=use.health if use else None,
+        checked=checked,
+        healthy_for_s=use.healthy_for_s if use else None,
+        failures=use.failures if use else 0,
+        last_failure=use.last_failure if use else "",
         restarts=use.restarts if use else 0,
         reason=use.reason if use else "",
         used_cpu_millicores=use.cpu_millicores if use else None,

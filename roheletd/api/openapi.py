@@ -58,6 +58,11 @@ _EXAMPLES: Final[Mapping[str, Json]] = {
     },
     "apply": {"services": [{"name": "web", "image": "nginx:alpine", "replicas": 3}]},
     "rebalance": {"moves": 3, "dry_run": True},
+    "set-config-map": {"name": "web", "data": {"nginx.conf": "worker_processes 1;"}},
+    "set-secret": {"name": "db", "data": {"user": "shop"}, "replace": True},
+    "scale": {"name": "web", "replicas": 3},
+    "label-node": {"name": "pi", "labels": {"zone": "hall"}, "removed": ["rack"]},
+    "exec": {"instance": "web.1", "command": ["/bin/date"]},
     "reload-algorithm": {},
     "cluster-init": {},
     "cluster-token": {"valid_for_s": 86_400},
@@ -175,7 +180,7 @@ def _operation(route: Route, schemas: Json) -> Json:
     if route.takes_body:
         content = {**_schema_of(route.request), "example": _EXAMPLES[route.name]}
         found["requestBody"] = {"required": True, "content": {JSON: content}}
-    if route.writes:
+    if route.writes or route.guarded:
         found["security"] = [{"token": []}]
     return found
 
@@ -190,6 +195,8 @@ def _statuses(route: Route) -> list[int]:
         found.add(404)
     if route.writes:
         found |= {401, 409, 503, 504}
+    if route.guarded:
+        found.add(401)
     if route.takes_body:
         found |= {408, 413, 415}
     if route.request is views.EventsAfter or route.response is views.Ready:

@@ -6,11 +6,28 @@ An operation takes one request struct and gives one response struct; it raises `
 
 from roheletd.api.belonging import Belonging
 from roheletd.api.changing import Changing
+from roheletd.api.configuring import Configuring
+from roheletd.api.discovering import Discovering
 from roheletd.api.explaining import Explaining
+from roheletd.api.exporting import Exporting
 from roheletd.api.extending import Extending
 from roheletd.api.planning import Planning
 from roheletd.api.reading import Reading
+from roheletd.api.rolling import Rolling
+from roheletd.api.streaming import Streaming
 
 
-class Operations(Reading, Explaining, Changing, Planning, Extending, Belonging):
+class Operations(
+    Reading,
+    Explaining,
+    Changing,
+    Configuring,
+    Rolling,
+    Planning,
+    Discovering,
+    Exporting,
+    Extending,
+    Belonging,
+    Streaming,
+):
     """The verbs of one daemon."""

@@ -14,7 +14,15 @@ from roheletd.allocation.what_if import Forecast, what_if
 from roheletd.api import views
 from roheletd.api.grounds import Grounds
 from roheletd.api.sense import declared, refuse_contradictions, refuse_twins
-from roheletd.cluster.commands import AddNodes, AddServices, Place, Rejected
+from roheletd.cluster.commands import (
+    AddNodes,
+    AddServices,
+    Place,
+    Rejected,
+    SetConfigMap,
+    SetSecret,
+)
+from roheletd.cluster.configuration import Sealed
 from roheletd.cluster.difference import Difference, after, missing_from, of_nodes, of_services
 from roheletd.cluster.state import ClusterState
 from roheletd.errors import InvalidInput, Refused
@@ -34,6 +42,17 @@ class _Wanted(Struct, frozen=True, kw_only=True):
     removed: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    config_maps: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def before(self) -> tuple[SetConfigMap | SetSecret, ...]:
+        """What is to be there by then, with a value that stands for those that it will have."""
+        nothing = Sealed(box=b"", mark=b"")
+        return (
+            *(SetConfigMap(name=name, values={"value": b""}) for name in self.config_maps),
+            *(SetSecret(name=name, values={"value": nothing}) for name in self.secrets),
+        )
 
     @property
     def commands(self) -> tuple[AddNodes | AddServices, ...]:
@@ -49,7 +68,7 @@ class Planning(Grounds):
 
     async def what_if(self, request: views.WhatIfAsked, _id: str) -> views.WhatIf:
         """Where services would go, and what each node would refuse; nothing is changed."""
-        wanted = _services_of(request)
+        wanted = self._services_of(request)
         if not wanted.services:
             raise InvalidInput("$.services", "expected at least one service")
         return views.WhatIf(
@@ -104,7 +123,7 @@ class Planning(Grounds):
         return this.chosen
 
     def _wanted(self, request: views.PlanAsked) -> _Wanted:
-        wanted = _services_of(request)
+        wanted = self._services_of(request)
         refuse_twins(request.nodes, "$.nodes")
         if not (wanted.services or request.nodes):
             raise InvalidInput("$.services", "expected at least one service or node")
@@ -116,8 +135,17 @@ class Planning(Grounds):
             left=() if request.prune else others,
         )
 
+    def _services_of(self, request: views.WhatIfAsked) -> _Wanted:
+        known = self._state.configuration
+        maps, secrets = known.names("config map"), known.names("secret")
+        return replace(
+            _services_of(request),
+            config_maps=tuple(name for name in request.config_maps if name not in maps),
+            secrets=tuple(name for name in request.secrets if name not in secrets),
+        )
+
     def _after(self, wanted: _Wanted) -> ClusterState:
-        found = after(self._state, wanted.commands)
+        found = after(self._state, (*wanted.before, *wanted.commands))
         if isinstance(found, Rejected):
             raise Refused(found.reason)
         return found

@@ -3,6 +3,7 @@
 import asyncio
 
 from roheletd.api import views
+from roheletd.api.engine_doubts import engine_doubts
 from roheletd.api.grounds import Grounds
 from roheletd.api.problems import NotFound
 from roheletd.cluster.events import Event
@@ -66,6 +67,7 @@ class Reading(Grounds):
                 free_cpu_millicores=item.cpu_millicores,
                 free_memory_mib=item.memory_mib,
                 cordoned=name in self._state.cordoned,
+                draining=name in self._state.draining,
             )
             for name, item in free.items()
         )
@@ -149,6 +151,7 @@ class Reading(Grounds):
             found.append(f"no broker: {self._soft.broker.reason}; telemetry stays on this node")
         if not self._soft.engine.reachable:
             found.append(f"the engine does not answer: {self._soft.engine.reason}")
+        found += engine_doubts(self._soft)
         found += [f"{part}: {notice}" for part, notice in self._soft.notices.items()]
         report = self._soft.telemetry.get(self._node)
         if report is not None:

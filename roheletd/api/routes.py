@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from roheletd.api import views
+from roheletd.api.attaching import EXEC
+from roheletd.api.flow import NDJSON, Flow
 from roheletd.api.operations import Operations
 from roheletd.api.problems import NotFound
 from roheletd.api.table import OPERATIONS, Operation
@@ -40,8 +42,11 @@ class Route(Struct, frozen=True, kw_only=True):
     summary: str
     request: type[views.Request]
     response: type[views.Response] | None
-    run: Callable[[Operations, Any, str], Awaitable[views.Response | Page]]
+    run: Callable[[Operations, Any, str], Awaitable[views.Response | Page | Flow]]
     media_type: str = JSON
+    duplex: bool = False
+    """The body is read while it is answered."""
+    guarded: bool = False
 
     @property
     def writes(self) -> bool:
@@ -98,6 +103,7 @@ def _route_of(operation: Operation, path: str) -> Route:
         request=operation.request,
         response=operation.response,
         run=operation.run,
+        guarded=operation.guarded,
     )
 
 
@@ -135,6 +141,31 @@ PAGES = (
     ),
 )
 
+FLOWS = (
+    Route(
+        name="logs",
+        method="GET",
+        path="/api/v1/logs/{name}",
+        summary="The logs of a service or of one instance: one JSON object for each line.",
+        request=views.LogsAsked,
+        response=None,
+        run=Operations.logs,
+        media_type=NDJSON,
+    ),
+    Route(
+        name="attach",
+        method="POST",
+        path="/api/v1/exec/{instance}",
+        summary="Run a command within an instance, with input and a terminal where wished.",
+        request=views.Attaching,
+        response=None,
+        run=Operations.attach,
+        media_type=EXEC,
+        duplex=True,
+    ),
+)
+"""Answers that are written as they come."""
+
 ROUTES = (
     *(_route_of(operation, operation.path) for operation in OPERATIONS),
     *(
@@ -143,6 +174,7 @@ ROUTES = (
         if operation.path in ALIASES
     ),
     *PAGES,
+    *FLOWS,
 )
 
 

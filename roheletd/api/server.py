@@ -17,6 +17,7 @@ from typing import Final
 
 from roheletd.api.access import is_loopback
 from roheletd.api.door import TOO_LARGE, Answer, BadBody, Door, Head, problem_answer, refusal
+from roheletd.api.flow import Flow
 from roheletd.api.lean_aiohttp import (
     BaseRequest,
     RequestHandler,
@@ -28,7 +29,7 @@ from roheletd.api.lean_aiohttp import (
 from roheletd.api.operations import Operations
 from roheletd.api.views import Problem
 from roheletd.documents.bounds import SIZE_MAX_BYTES
-from roheletd.errors import Refused, Unavailable
+from roheletd.errors import Refused, RoheletError, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -237,6 +238,8 @@ async def _body_of(request: BaseRequest) -> bytes:
 
 async def _send(request: BaseRequest, answer: Answer) -> StreamResponse:
     """Sent here and not by aiohttp, which would wait for ever for a client that does not read."""
+    if answer.flow is not None and request.method != "HEAD":
+        return await _flow(request, answer, answer.flow)
     response = _response_of(answer)
     try:
         async with asyncio.timeout(SEND_S):
@@ -248,15 +251,45 @@ async def _send(request: BaseRequest, answer: Answer) -> StreamResponse:
     return response
 
 
+async def _flow(request: BaseRequest, answer: Answer, flow: Flow) -> StreamResponse:
+    """A reader may take all the time it likes: it holds up the writer, and nothing piles up."""
+    response = StreamResponse(status=answer.status, headers=_headers_of(answer))
+    response.force_close()
+
+    async def write(data: bytes) -> None:
+        if not response.prepared:
+            await response.prepare(request)
+        if data:
+            await response.write(data)
+
+    async def read(size: int) -> bytes:
+        try:
+            return await request.content.readexactly(size)
+        except asyncio.IncompleteReadError:
+            raise EOFError from None
+
+    try:
+        await flow.run(read, write)
+    except RoheletError as error:
+        if not response.prepared:
+            return await _send(request, refusal(error))
+        await write(flow.closing(error))
+    await response.write_eof()
+    return response
+
+
 def _response_of(answer: Answer) -> Response:
-    headers = {
+    return Response(status=answer.status, body=answer.body, headers=_headers_of(answer))
+
+
+def _headers_of(answer: Answer) -> dict[str, str]:
+    return {
         "Content-Type": answer.media_type,
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
         "Server": "roheletd",
         **answer.headers,
     }
-    return Response(status=answer.status, body=answer.body, headers=headers)
 
 
 def _bound_socket(path: Path) -> socket.socket:

@@ -8,15 +8,17 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from roheletd.api import views
+from roheletd.api import configuration, exports, views
 from roheletd.api.operations import Operations
+from roheletd.api.registry import Registry, RegistryAsked
 
 
 class Operation(Struct, frozen=True):
     """One verb: its name, its HTTP method and path, what it takes, what it gives, what does it.
 
     Not `over_mqtt` are those about this very node, for a command there is the leader's, and those
-    whose answer is a secret, for whoever has the broker's password reads along.
+    whose answer or content is a secret, for whoever has the broker's password reads along. A
+    `guarded` read needs the token over TCP, however open the others are.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Operation(Struct, frozen=True):
     response: type[views.Response]
     run: Callable[[Operations, Any, str], Awaitable[views.Response]]
     over_mqtt: bool = True
+    guarded: bool = False
 
     @property
     def writes(self) -> bool:
@@ -72,6 +75,38 @@ OPERATIONS = (
         Operations.uncordon,
     ),
     Operation(
+        "drain",
+        "POST",
+        "/api/v1/nodes/{name}/drain",
+        views.ByName,
+        views.Changes,
+        Operations.drain,
+    ),
+    Operation(
+        "undrain",
+        "POST",
+        "/api/v1/nodes/{name}/undrain",
+        views.ByName,
+        views.Changes,
+        Operations.undrain,
+    ),
+    Operation(
+        "draining",
+        "GET",
+        "/api/v1/nodes/{name}/drain",
+        views.ByName,
+        views.DrainView,
+        Operations.draining,
+    ),
+    Operation(
+        "label-node",
+        "POST",
+        "/api/v1/labels",
+        views.Labelling,
+        views.Changes,
+        Operations.label_node,
+    ),
+    Operation(
         "services", "GET", "/api/v1/services", views.Nothing, views.Services, Operations.services
     ),
     Operation(
@@ -91,6 +126,105 @@ OPERATIONS = (
         Operations.remove_service,
     ),
     Operation(
+        "scale",
+        "POST",
+        "/api/v1/scale",
+        views.Scaling,
+        views.Changes,
+        Operations.scale,
+    ),
+    Operation(
+        "restart",
+        "POST",
+        "/api/v1/services/{name}/restart",
+        views.ByName,
+        views.Changes,
+        Operations.restart,
+    ),
+    Operation(
+        "rollback",
+        "POST",
+        "/api/v1/services/{name}/rollback",
+        views.ByName,
+        views.Changes,
+        Operations.rollback,
+    ),
+    Operation(
+        "rollout",
+        "GET",
+        "/api/v1/services/{name}/rollout",
+        views.ByName,
+        views.RolloutView,
+        Operations.rollout,
+    ),
+    Operation(
+        "config-maps",
+        "GET",
+        "/api/v1/configmaps",
+        views.Nothing,
+        configuration.ConfigMaps,
+        Operations.config_maps,
+    ),
+    Operation(
+        "config-map",
+        "GET",
+        "/api/v1/configmaps/{name}",
+        views.ByName,
+        configuration.Values,
+        Operations.config_map,
+    ),
+    Operation(
+        "set-config-map",
+        "POST",
+        "/api/v1/configmaps",
+        configuration.ValuesToSet,
+        views.Changes,
+        Operations.set_config_map,
+    ),
+    Operation(
+        "remove-config-map",
+        "DELETE",
+        "/api/v1/configmaps/{name}",
+        views.ByName,
+        views.Changes,
+        Operations.remove_config_map,
+    ),
+    Operation(
+        "secrets",
+        "GET",
+        "/api/v1/secrets",
+        views.Nothing,
+        configuration.Secrets,
+        Operations.secrets,
+    ),
+    Operation(
+        "secret",
+        "GET",
+        "/api/v1/secrets/{name}",
+        views.ByName,
+        configuration.Values,
+        Operations.secret,
+        over_mqtt=False,
+        guarded=True,
+    ),
+    Operation(
+        "set-secret",
+        "POST",
+        "/api/v1/secrets",
+        configuration.ValuesToSet,
+        views.Changes,
+        Operations.set_secret,
+        over_mqtt=False,
+    ),
+    Operation(
+        "remove-secret",
+        "DELETE",
+        "/api/v1/secrets/{name}",
+        views.ByName,
+        views.Changes,
+        Operations.remove_secret,
+    ),
+    Operation(
         "instances",
         "GET",
         "/api/v1/instances",
@@ -98,6 +232,7 @@ OPERATIONS = (
         views.Instances,
         Operations.instances,
     ),
+    Operation("registry", "GET", "/api/v1/registry", RegistryAsked, Registry, Operations.registry),
     Operation(
         "events", "GET", "/api/v1/events", views.EventsAfter, views.EventList, Operations.events
     ),
@@ -122,6 +257,15 @@ OPERATIONS = (
         views.Rebalanced,
         Operations.rebalance,
     ),
+    Operation(
+        "exec",
+        "POST",
+        "/api/v1/exec",
+        views.ExecAsked,
+        views.ExecResult,
+        Operations.exec,
+        over_mqtt=False,
+    ),
     Operation("use", "GET", "/api/v1/use/{name}", views.ByName, views.ServiceUse, Operations.use),
     Operation(
         "telemetry",
@@ -130,6 +274,22 @@ OPERATIONS = (
         views.Nothing,
         views.TelemetryList,
         Operations.telemetry,
+    ),
+    Operation(
+        "export-kubernetes",
+        "GET",
+        "/api/v1/export/kubernetes",
+        exports.ManifestsAsked,
+        exports.Manifests,
+        Operations.export_kubernetes,
+    ),
+    Operation(
+        "export-rohe",
+        "GET",
+        "/api/v1/export/rohe",
+        exports.Selection,
+        exports.RoheResources,
+        Operations.export_rohe,
     ),
     Operation(
         "import-services",

@@ -10,13 +10,15 @@ from msgspec import Meta, Struct
 
 from roheletd.allocation.judge import Verdict
 from roheletd.allocation.what_if import Forecast
+from roheletd.cluster.definition import Progress
 from roheletd.cluster.difference import Difference
 from roheletd.cluster.events import Event
 from roheletd.cluster.membership import Liveness
 from roheletd.cluster.soft import BrokerLink, EngineLink
-from roheletd.fields import Name, StrategyName
+from roheletd.fields import LabelKey, Name, StrategyName, Text
+from roheletd.instance_use import Health, InstanceUse
 from roheletd.model import Node, PortBinding, Service
-from roheletd.telemetry import InstanceUse, Telemetry
+from roheletd.telemetry import Telemetry
 from roheletd.token import LENGTH_MAX
 
 Standing = Literal["joined", "joining", "refused", "left"]
@@ -50,10 +52,15 @@ class ServicesToAdd(Request, frozen=True):
 
 
 class WhatIfAsked(Request, frozen=True):
-    """Services that are not there, or not like that: ours, or a ROHE file as plain values."""
+    """Services that are not there, or not like that: ours, or a ROHE file as plain values.
+
+    `config_maps` and `secrets` name those that are to be set before, and may not be there yet.
+    """
 
     services: Annotated[tuple[Service, ...], Meta(max_length=1000)] = ()
     document: object = None
+    config_maps: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
+    secrets: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
 
 
 class PlanAsked(WhatIfAsked, frozen=True):
@@ -76,10 +83,48 @@ class Rebalancing(Request, frozen=True):
     dry_run: bool = False
 
 
+class Scaling(ByName, frozen=True):
+    """A service, and how many instances of it there are to be."""
+
+    replicas: Annotated[int, Meta(ge=0, le=10_000)]
+
+
+class Labelling(ByName, frozen=True):
+    """Labels of a node to be set, and others to be taken away."""
+
+    labels: Annotated[dict[LabelKey, Text], Meta(max_length=256)] = {}
+    removed: Annotated[tuple[LabelKey, ...], Meta(max_length=256)] = ()
+
+
 class SubjectAsked(Request, frozen=True):
     """A service, or one instance of it: `web`, `web.2`."""
 
     name: Subject
+
+
+class LogsAsked(Request, frozen=True):
+    """The logs of a service, or of one instance of it. `tail`: the last lines of each instance."""
+
+    name: Subject
+    follow: bool = False
+    since_s: Annotated[float, Meta(ge=0, description="only lines of so long ago")] | None = None
+    tail: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    node: Annotated[Name | None, Meta(description="only the instances that are there")] = None
+
+
+class ExecAsked(Request, frozen=True):
+    """A command to run within an instance; it gets `input` to read."""
+
+    instance: Subject
+    command: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=256)]
+    input: Annotated[str, Meta(max_length=1 << 19)] = ""
+    timeout_s: Annotated[float, Meta(gt=0, le=600)] = 30.0
+
+
+class Attaching(Request, frozen=True):
+    """An instance within which a command is to run; which one, the stream says."""
+
+    instance: Subject
 
 
 class NodesToAdd(Request, frozen=True):
@@ -197,7 +242,7 @@ class LeaderView(Response, frozen=True):
 class NodeView(Response, frozen=True):
     """A node, whether it is alive, and what can still be promised on it.
 
-    `cordoned`: somebody keeps new instances away from it.
+    `cordoned`: somebody keeps new instances away from it. `draining`: what is on it moves away.
     """
 
     node: Node
@@ -207,6 +252,7 @@ class NodeView(Response, frozen=True):
     free_cpu_millicores: int
     free_memory_mib: int
     cordoned: bool = False
+    draining: bool = False
 
 
 class Nodes(Response, frozen=True):
@@ -232,7 +278,12 @@ class Services(Response, frozen=True):
 
 
 class InstanceView(Response, frozen=True):
-    """One placed instance: where, on which cores, with which score, and how it does."""
+    """One placed instance: where, on which cores, with which score, and how it does.
+
+    `health` is null while its node has not spoken of it, and `checked` is false for a service
+    without a health check: its instances are healthy as long as they run. `failures` in a row, the
+    last one with `last_failure`, are forgotten after five minutes of health.
+    """
 
     instance: str
     service: str
@@ -243,6 +294,11 @@ class InstanceView(Response, frozen=True):
     ports: tuple[PortBinding, ...]
     score: float
     terms: dict[str, float]
+    health: Health | None = None
+    checked: bool = False
+    healthy_for_s: float | None = None
+    failures: int = 0
+    last_failure: str = ""
     restarts: int = 0
     reason: str = ""
     used_cpu_millicores: int | None = None
@@ -253,6 +309,45 @@ class Instances(Response, frozen=True):
     """All placed instances, by service and slot."""
 
     instances: tuple[InstanceView, ...]
+
+
+class RolloutView(Response, frozen=True):
+    """How far the last change of a service is, in instances.
+
+    `state` is null for a service that was never changed. `new` instances are of `target`, the
+    revision that is rolled out; `settled` of them are healthy for long enough, `failed` are not;
+    `old` ones are to be replaced. `reason` says why it was given up or rolled back, `waiting` what
+    it waits for. `rollback_to` is the revision that `rollback` would go to.
+    """
+
+    service: str
+    state: Progress | None
+    source: int | None
+    target: int
+    wanted: int
+    new: int
+    settled: int
+    old: int
+    failed: tuple[str, ...] = ()
+    reason: str = ""
+    waiting: str = ""
+    rollback_to: int | None = None
+
+
+class Leaving(Response, frozen=True):
+    """An instance that is still on a node that is drained, and what it waits for."""
+
+    instance: str
+    state: str
+    waiting: str
+
+
+class DrainView(Response, frozen=True):
+    """What is left on a node, in the order of their names."""
+
+    node: str
+    draining: bool
+    left: tuple[Leaving, ...]
 
 
 class EventList(Response, frozen=True):
@@ -403,3 +498,13 @@ class TokenMade(Response, frozen=True):
 
     token: str
     expires_at_s: int
+
+
+class ExecResult(Response, frozen=True):
+    """How a command has ended. `cut`: it wrote more than is shown; `reason`: it was not started."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    cut: bool = False
+    reason: str = ""

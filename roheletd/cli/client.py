@@ -99,6 +99,39 @@ class Client:
         text = json.dumps(body).encode()
         return self._answer("POST", path, text, headers, self._timeout_s, change=False)
 
+    def opened(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] = {},
+        body: bytes = b"",
+        version: str = "1.0",
+    ) -> tuple[socket.socket, bytes]:
+        """A connection on which an answer without an end has begun, and what has come of it.
+
+        `body` is only how the body begins, where there is more to say.
+        """
+        all_headers = {"Connection": "close", **self._headers(has_body=False), **headers}
+        try:
+            connection = _connected(self.address, self._timeout_s)
+            try:
+                connection.sendall(self._head(method, path, all_headers, version) + body)
+                rest = _begun(connection, self.address)
+            except BaseException:
+                connection.close()
+                raise
+        except OSError as error:
+            self._fail(error, self._timeout_s, change=False)
+        connection.settimeout(None)
+        return connection, rest
+
+    def _head(self, method: str, path: str, headers: Mapping[str, str], version: str) -> bytes:
+        host = _bracketed(self.address.host) or "localhost"
+        lines = [f"{method} {path} HTTP/{version}", f"Host: {host}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Answer:
         """`body` is left out where the address says it all."""
         return self._change("POST", path, b"" if body is None else json.dumps(body).encode())
@@ -126,14 +159,8 @@ class Client:
         *,
         change: bool,
     ) -> Answer:
-        host = _bracketed(self.address.host) or "localhost"
-        lines = [
-            f"{method} {path} HTTP/1.0",
-            f"Host: {host}",
-            f"Content-Length: {len(body)}",
-            *(f"{name}: {value}" for name, value in headers.items()),
-        ]
-        request = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+        headers = {"Content-Length": str(len(body)), **headers}
+        request = self._head(method, path, headers, "1.0") + body
         try:
             received = _exchange(self.address, request, timeout_s)
         except OSError as error:
@@ -249,6 +276,19 @@ def _exchange(address: Address, request: bytes, timeout_s: float) -> bytes:
                 break
             received += chunk
     return bytes(received)
+
+
+def _begun(connection: socket.socket, address: Address) -> bytes:
+    """Of an answer that is in order, what has come beside its head. Raises what else it says."""
+    received = b""
+    while b"\r\n\r\n" not in received and (chunk := connection.recv(1 << 16)):
+        received += chunk
+    if received[:7] == b"HTTP/1." and received[9:10] == b"2":
+        return received.partition(b"\r\n\r\n")[2]
+    while len(received) <= ANSWER_BYTES_MAX and (chunk := connection.recv(1 << 16)):
+        received += chunk
+    status, text = _parsed(received, address)
+    raise _problem(status, Answer(text, address).value, address)
 
 
 def _connected(address: Address, timeout_s: float) -> socket.socket:

@@ -25,5 +25,21 @@ def content(path: str) -> bytes:
         raise InvalidInput(path, f"expected a readable file: {error.strerror}") from None
 
 
+def content_if_there(path: str) -> bytes | None:
+    """The same for a file that another one names; None where there is none."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib is 8 ms
+            found = _read(file)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InvalidInput(path, f"expected a readable file: {error.strerror}") from None
+    except ValueError:  # a NUL in the path
+        return None
+    if len(found) == _READ_MAX_BYTES:
+        raise InvalidInput(path, f"expected at most {_READ_MAX_BYTES - 1} bytes")
+    return found
+
+
 def _read(file: BinaryIO) -> bytes:
     return file.read(_READ_MAX_BYTES)

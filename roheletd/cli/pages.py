@@ -23,11 +23,13 @@ Value = Mapping[str, Any]
 _STATE_COLOURS = {
     "alive": "green",
     "running": "green",
+    "healthy": "green",
     "placed": "yellow",
     "starting": "yellow",
     "waiting": "yellow",
     "suspect": "yellow",
     "failed": "red",
+    "unhealthy": "red",
     "lost": "red",
 }
 
@@ -101,7 +103,8 @@ def _liveness(view: Value) -> Cell:
     if not view.get("cordoned"):
         return state(view["liveness"])
     alive = view["liveness"] == "alive"
-    return Cell("cordoned" if alive else f"{view['liveness']}, cordoned", "yellow")
+    closed = "draining" if view.get("draining") else "cordoned"
+    return Cell(closed if alive else f"{view['liveness']}, {closed}", "yellow")
 
 
 _CORES_LEGEND = "CORES: a bar for each core, what is promised or in use of it; m: millicores"
@@ -151,8 +154,25 @@ def instances(answer: Value, style: Style) -> list[str]:
 
 
 def instance_table(found: Sequence[Value], style: Style) -> list[str]:
-    reasons = [view.get("reason", "") for view in found]
+    reasons = [trouble(view) for view in found]
     return table(_INSTANCE_COLUMNS, [_instance_row(view) for view in found], style, reasons)
+
+
+def instance_state(view: Value) -> Cell:
+    """That of its health, where it runs and is checked or is not well."""
+    word, health = view["state"], view.get("health")
+    if word == "running" and health and (health != "healthy" or view.get("checked")):
+        word = health
+    return state(word)
+
+
+def trouble(view: Value) -> str:
+    """What is wrong with an instance, or was until lately."""
+    failures, last = view.get("failures", 0), view.get("last_failure", "")
+    if view.get("reason") or not (failures and last):
+        return str(view.get("reason", ""))
+    times = "once" if failures == 1 else f"{failures} times in a row"
+    return f"failed {times} lately: {last}"
 
 
 _INSTANCE_COLUMNS = (
@@ -172,7 +192,7 @@ def _instance_row(view: Value) -> tuple[str | Cell, ...]:
     return (
         view["instance"],
         view["node"],
-        state(view["state"]),
+        instance_state(view),
         cores(view["cores"]),
         ports(view["ports"]),
         f"{view['score']:.2f}",

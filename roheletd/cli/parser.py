@@ -9,6 +9,9 @@ from collections.abc import Collection, Sequence
 
 from roheletd.cli.algorithm_verbs import add_algorithm
 from roheletd.cli.cluster_verbs import add_cluster
+from roheletd.cli.compose_verbs import add_compose
+from roheletd.cli.configuration_verbs import add_configmap, add_secret
+from roheletd.cli.export_verbs import add_export
 from roheletd.cli.options import (
     QUICKSTART_TIMEOUT_S,
     SHELLS,
@@ -30,6 +33,17 @@ from roheletd.cli.planning_verbs import (
     add_what_if,
 )
 from roheletd.cli.profile_verb import add_profile
+from roheletd.cli.registry_verbs import add_registry
+from roheletd.cli.rolling_verbs import (
+    add_drain,
+    add_node,
+    add_restart,
+    add_rollback,
+    add_rollout,
+    add_scale,
+    add_undrain,
+)
+from roheletd.cli.stream_verbs import add_exec, add_logs, add_top
 from roheletd.cli.verbs import add_orchestration
 
 _EPILOG = """\
@@ -243,6 +257,7 @@ def _add_sign(commands: Commands, name: str) -> None:
             '  | mosquitto_pub -p 9471 -u rohe -P "$PASSWORD" -t rohe/edge/command -s',
         ),
     )
+    parser.set_defaults(ignore_unsupported=False)
     parser.add_argument("verb", metavar="COMMAND", help="add-services, remove-node, status, ...")
     body = parser.add_mutually_exclusive_group()
     body.add_argument("--conf", metavar="FILE", help="the command's content as a file, or -")
@@ -292,13 +307,28 @@ _COMMANDS: dict[str, Add] = {
     "leader": _add_listing,
     "events": _add_events,
     "why": _add_why,
+    "logs": add_logs,
+    "exec": add_exec,
+    "top": add_top,
+    "registry": add_registry,
     "profile": add_profile,
     "what-if": add_what_if,
     "plan": add_plan,
     "apply": add_apply,
     "rebalance": add_rebalance,
+    "scale": add_scale,
+    "restart": add_restart,
+    "rollback": add_rollback,
+    "rollout": add_rollout,
     "cordon": add_cordon,
     "uncordon": add_uncordon,
+    "drain": add_drain,
+    "undrain": add_undrain,
+    "node": add_node,
+    "compose": add_compose,
+    "export": add_export,
+    "configmap": add_configmap,
+    "secret": add_secret,
     "algorithm": add_algorithm,
     "cluster": add_cluster,
     "orchestration": add_orchestration,

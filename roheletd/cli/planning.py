@@ -2,20 +2,19 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roheletd.cli import REFUSED, pages, planning_page
 from roheletd.cli.client import Client, quoted
-from roheletd.cli.files import document
+from roheletd.cli.compose_file import Values, set_values, wanted
 from roheletd.cli.options import Command
-from roheletd.cli.orchestration import is_own
 from roheletd.cli.tables import plural
 from roheletd.cli.terminal import Progress, client_of, note, readable, show, style_of
 
 
 def _what_if(args: argparse.Namespace) -> int:
-    body = wanted(document(args.conf), nodes=False)
+    body = wanted(args, nodes=False).asked
     with Progress("waiting for the daemon"):
         answer = client_of(args).ask("/api/v1/what-if", body)
     show(args, answer, planning_page.what_if)
@@ -23,7 +22,7 @@ def _what_if(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    body = {**wanted(document(args.conf)), "prune": args.prune}
+    body = {**wanted(args).asked, "prune": args.prune}
     with Progress("waiting for the daemon"):
         answer = client_of(args).ask("/api/v1/plan", body)
     show(args, answer, planning_page.plan)
@@ -31,25 +30,21 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _apply(args: argparse.Namespace) -> int:
-    body: dict[str, Any] = {**wanted(document(args.conf)), "prune": args.prune}
+    found = wanted(args)
+    body: dict[str, Any] = {**found.asked, "prune": args.prune}
     client, page = client_of(args), planning_page.applied
     if not args.yes and _is_watched():
         plan = _shown_plan(client, body)
-        if plan["changes"] and not _confirmed(plan["changes"]):
+        if (plan["changes"] or found.values) and not _confirmed(plan["changes"], found.values):
             note("nothing was changed")
             return REFUSED
         body["fingerprint"] = plan["fingerprint"]
         page = planning_page.done
+    set_values(client, found.values)
     with Progress("waiting for the daemon"):
         answer = client.post("/api/v1/apply", body)
     show(args, answer, page)
     return 0
-
-
-def wanted(found: object, *, nodes: bool = True) -> Mapping[str, Any]:
-    """What a file is to the daemon: our own lists as they are, anything else a ROHE file."""
-    keys = ("services", "nodes") if nodes else ("services",)
-    return found if is_own(found, *keys) else {"document": found}
 
 
 def _is_watched() -> bool:
@@ -66,8 +61,11 @@ def _shown_plan(client: Client, body: Mapping[str, Any]) -> Any:
     return plan
 
 
-def _confirmed(changes: int) -> bool:
-    sys.stderr.write(f"Do it ({changes} {plural(changes, 'change', 'changes')})? [y/N] ")
+def _confirmed(changes: int, values: Sequence[Values]) -> bool:
+    todo = f"{changes} {plural(changes, 'change', 'changes')}"
+    if values:
+        todo += f", and {' and '.join(str(each) for each in values)} to set"
+    sys.stderr.write(f"Do it ({todo})? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

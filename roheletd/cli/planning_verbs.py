@@ -7,7 +7,8 @@ from roheletd.cli.options import Commands, add_command, daemon_options
 
 _FILE = (
     "YAML or JSON; - is standard input. roheletd's own format has the key `services` with a list; "
-    "ROHE's files are read as `orchestration add-service` does"
+    "Compose files have a mapping (see `roheletd compose support`); ROHE's files are read as "
+    "`orchestration add-service` does"
 )
 
 
@@ -114,6 +115,11 @@ def _desired_options(parser: argparse.ArgumentParser) -> None:
 
 def _file_option(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("-f", "--conf", "--file", metavar="FILE", required=True, help=text)
+    parser.add_argument(
+        "--ignore-unsupported",
+        action="store_true",
+        help="of a Compose file: leave out what is not supported, and say so",
+    )
 
 
 def _count(text: str) -> int:

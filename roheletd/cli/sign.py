@@ -6,9 +6,9 @@ import os
 from roheletd.api.requests import convert
 from roheletd.api.table import MQTT_OPERATIONS, Operation
 from roheletd.cli.client import Client, directory
+from roheletd.cli.compose_file import wanted
 from roheletd.cli.files import content, document
 from roheletd.cli.orchestration import request
-from roheletd.cli.planning import wanted
 from roheletd.cli.terminal import Progress, client_of, note, write_lines
 from roheletd.documents import load
 from roheletd.errors import InvalidInput
@@ -37,13 +37,13 @@ def sign(args: argparse.Namespace) -> int:
 
 def _command(args: argparse.Namespace) -> tuple[str, dict[str, object]]:
     """The verb and its members; a ROHE file makes an import of an addition."""
+    if args.conf is not None and args.verb in _PLANNING:
+        return args.verb, wanted(args).body
     if args.conf is not None:
         found = document(args.conf)
         if args.verb in _ADDING:
             verb, members = request(found, _ADDING[args.verb])
             return verb, dict(members)
-        if args.verb in _PLANNING:
-            return args.verb, dict(wanted(found))
         source = args.conf
     else:
         found = None if args.json is None else load(args.json.encode(), name="--json")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roheletd.cli import verdicts
-from roheletd.cli.pages import duration, state
+from roheletd.cli.pages import duration, instance_state, trouble
 from roheletd.cli.tables import Cell, Column, Style, clean, table, wrapped
 from roheletd.cli.verdicts import limited
 
@@ -67,10 +67,19 @@ def _matter(answer: Value) -> str:
     if answer.get("instance"):
         missing = 0 if answer["instances"] else 1
     if missing <= 0:
-        return ""
+        return _misplaced(answer)
     some = "It" if answer.get("instance") else str(missing)
     verb = "waits" if answer.get("instance") or missing == 1 else "wait"
     return f"{some} {verb} for a place{_times(answer)}: {_reason(answer)}."
+
+
+def _misplaced(answer: Value) -> str:
+    """All have a place, and for one of them it is the wrong one: its node is lost or drained."""
+    told = str(answer["waiting"])
+    instance = answer.get("instance")
+    if not told or not answer["replicas"] or (instance and f" {instance} " not in told):
+        return ""
+    return f"Not all of it is where it should be: {told}."
 
 
 def _reason(answer: Value) -> str:
@@ -107,7 +116,7 @@ def _instances(placed: Sequence[Value], style: Style) -> list[str]:
         (
             view["instance"],
             view["node"],
-            state(view["state"]),
+            instance_state(view),
             f"{view['score']:.2f}",
             verdicts.terms(view["terms"]),
         )
@@ -116,7 +125,7 @@ def _instances(placed: Sequence[Value], style: Style) -> list[str]:
     columns: Sequence[Column] = _COLUMNS
     if len(rows) > _EXPLAINED_MAX:
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    reasons = [view.get("reason", "") for view in shown]
+    reasons = [trouble(view) for view in shown]
     return [*table(columns, rows, style, reasons), *more]
 
 

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
+from roheletd.cluster.configuration import Sealed
 from roheletd.decoding import decoded
-from roheletd.fields import Name
+from roheletd.fields import ConfigKey, LabelKey, Name, Text
 from roheletd.model import Member, Node, Placement, Service
 
 
@@ -28,10 +30,36 @@ class AddServices(Command, frozen=True, tag="add-services"):
     removed: tuple[Name, ...] = ()
 
 
-class RemoveService(Command, frozen=True, tag="remove-service"):
-    """Forget a service and release its placements."""
+class OfService(Command, frozen=True):
+    """About one service that is there."""
 
     name: Name
+
+
+class RemoveService(OfService, frozen=True, tag="remove-service"):
+    """Forget a service and release its placements."""
+
+
+class Scale(OfService, frozen=True, tag="scale"):
+    """Another number of instances of a service, whatever else it says at that moment."""
+
+    replicas: Annotated[int, Meta(ge=0, le=10_000)]
+
+
+class Restart(OfService, frozen=True, tag="restart"):
+    """Replace every instance of a service, in the way of its updates."""
+
+
+class RollBack(OfService, frozen=True, tag="roll-back"):
+    """Go back to the edition of a service that was the last one to be rolled out before."""
+
+
+class EndRollout(OfService, frozen=True, tag="end-rollout"):
+    """The leader's word on the rollout to revision `target`: all is well, or it is given up."""
+
+    target: int
+    succeeded: bool
+    reason: str = ""
 
 
 class AddNodes(Command, frozen=True, tag="add-nodes"):
@@ -46,11 +74,57 @@ class RemoveNode(Command, frozen=True, tag="remove-node"):
     name: Name
 
 
-class Cordon(Command, frozen=True, tag="cordon"):
-    """Take a node out of the allocator's reach, or give it back; what is placed there stays."""
+class OfNode(Command, frozen=True):
+    """About one node that is registered."""
 
     name: Name
+
+
+class Cordon(OfNode, frozen=True, tag="cordon"):
+    """Take a node out of the allocator's reach, or give it back; what is placed there stays."""
+
     cordoned: bool
+
+
+class Drain(OfNode, frozen=True, tag="drain"):
+    """Cordon a node and let its instances move elsewhere one after the other, or give it back."""
+
+    draining: bool
+
+
+class LabelNode(OfNode, frozen=True, tag="label-node"):
+    """Set labels of a node, and take others away."""
+
+    labels: Annotated[dict[LabelKey, Text], Meta(max_length=256)] = {}
+    removed: Annotated[tuple[LabelKey, ...], Meta(max_length=256)] = ()
+
+
+class Configure(Command, frozen=True):
+    """About one config map or one secret."""
+
+    name: Name
+
+
+class SetConfigMap(Configure, frozen=True, tag="set-config-map"):
+    """Set these keys; `replace`: and forget all others."""
+
+    values: Annotated[dict[ConfigKey, bytes], Meta(min_length=1, max_length=1000)]
+    replace: bool = False
+
+
+class RemoveConfigMap(Configure, frozen=True, tag="remove-config-map"):
+    """Forget a config map that no service includes."""
+
+
+class SetSecret(Configure, frozen=True, tag="set-secret"):
+    """Set these keys; `replace`: and forget all others. The values come encrypted."""
+
+    values: Annotated[dict[ConfigKey, Sealed], Meta(min_length=1, max_length=1000)]
+    replace: bool = False
+
+
+class RemoveSecret(Configure, frozen=True, tag="remove-secret"):
+    """Forget a secret that no service includes."""
 
 
 class JoinNode(Command, frozen=True, tag="join-node"):
@@ -92,7 +166,26 @@ class Place(Command, frozen=True, tag="place"):
     together: bool = False
 
 
-AnyCommand = AddServices | RemoveService | AddNodes | RemoveNode | Cordon | JoinNode | Found | Place
+AnyCommand = (
+    AddServices
+    | RemoveService
+    | Scale
+    | Restart
+    | RollBack
+    | EndRollout
+    | AddNodes
+    | RemoveNode
+    | Cordon
+    | Drain
+    | LabelNode
+    | SetConfigMap
+    | RemoveConfigMap
+    | SetSecret
+    | RemoveSecret
+    | JoinNode
+    | Found
+    | Place
+)
 
 
 class Proposal(Struct, frozen=True, kw_only=True):
@@ -119,6 +212,15 @@ class Missing(Rejected, frozen=True, tag="missing"):
 
 
 Outcome = Applied | Rejected | Missing
+
+
+def repeatable(command: AnyCommand) -> AnyCommand:
+    """What is the same whenever the same is asked: the same secret is encrypted anew each time."""
+    if not isinstance(command, SetSecret):
+        return command
+    marks = {key: replace(value, box=b"") for key, value in command.values.items()}
+    return replace(command, values=marks)
+
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Proposal)

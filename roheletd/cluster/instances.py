@@ -3,31 +3,39 @@
 Sync and without I/O. The runner tells what the engine said and what it did; this says what follows.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roheletd.cluster.container import Container, Usage
 from roheletd.cluster.gpu_share import UNKNOWN, gpu_share
+from roheletd.cluster.health import checked
+from roheletd.cluster.history import (
+    History,
+    examined,
+    failed,
+    forgiven,
+    health_of,
+    observed,
+    started,
+    state_of,
+)
 from roheletd.cluster.reconcile import (
     Action,
-    Container,
-    History,
     InstanceSpec,
     Parting,
     Plan,
     Remove,
     Run,
-    Usage,
-    failed,
-    observed,
+    Stop,
     reconcile,
-    started,
-    state_of,
 )
 from roheletd.cluster.threads import TICK_S, per_core
-from roheletd.telemetry import GpuProcess, InstanceUse
+from roheletd.instance_use import InstanceUse
+from roheletd.telemetry import GpuProcess
 
 
 class Happening(Struct, frozen=True):
@@ -36,6 +44,14 @@ class Happening(Struct, frozen=True):
     kind: str
     subject: str
     reason: str = ""
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """To be asked of the run of an instance that began at `begun_s`."""
+
+    spec: InstanceSpec
+    container: Container
+    begun_s: float
 
 
 class _Use(Struct, frozen=True):
@@ -70,8 +86,7 @@ class Instances:
         self._busy_when_asked: set[str] = set()
         self._measured: dict[str, tuple[float, Usage]] = {}
         self._uses: dict[str, _Use] = {}
-        self._cores: dict[str, int] = {}
-        self._with_gpus: frozenset[str] = frozenset()
+        self._wanted: Mapping[str, InstanceSpec] = {}
         self._threads: dict[str, _Threads] = {}
 
     def about_to_list(self) -> None:
@@ -87,20 +102,20 @@ class Instances:
         partings: Callable[[str], Parting | None] = lambda _instance: None,
     ) -> tuple[Plan, tuple[Happening, ...]]:
         """What to do about what the engine lists; what is in the plan is busy from now on."""
-        listed = list(containers)
+        listed = [item for item in containers if not item.stranger]
         busy = self._busy | self._busy_when_asked
-        self._containers = {item.instance: item for item in listed}
+        earlier, self._containers = self._containers, {item.instance: item for item in listed}
         ids = {item.id for item in listed}
         stuck = {key: past for key, past in self._histories.items() if key in ids}
         happenings: list[Happening] = []
         for name, spec in desired.items():
             before = self._history(name, spec.digest)
-            after = before if name in busy else self._seen(before, name, now_s)
+            after = before if name in busy else self._seen(before, spec, now_s)
             happenings += _news(name, before, after)
+            happenings += _pauses(name, earlier.get(name), self._containers.get(name))
             self._histories[name] = after
         self._histories = {name: self._histories[name] for name in desired} | stuck
-        self._cores = {name: len(spec.cores) for name, spec in desired.items()}
-        self._with_gpus = frozenset(name for name, spec in desired.items() if spec.gpus)
+        self._wanted = dict(desired)
         gone = {item.instance: partings(item.instance) for item in listed}
         plan = reconcile(
             desired,
@@ -129,15 +144,19 @@ class Instances:
         key = action.container_id if isinstance(action, Remove) else instance_of(action)
         history = self._histories.get(key) or History(digest="")
         after = failed(history, reason, now_s=now_s, retry=retry or is_removal)
-        self._histories[key] = replace(after, refused_ports=ports, refused_image=image)
+        # What could not be ended is still to be.
+        ailing = isinstance(action, Stop)
+        self._histories[key] = replace(
+            after, ailing=ailing, refused_ports=ports, refused_image=image
+        )
 
     def done(self, action: Action, now_s: float) -> tuple[Happening, ...]:
         """The engine did as it was told."""
         name = instance_of(action)
-        before = self._histories.get(name)
-        if before is None or isinstance(action, Remove):
+        before, spec = self._histories.get(name), self._wanted.get(name)
+        if before is None or spec is None or isinstance(action, Stop | Remove):
             return ()
-        self._histories[name] = after = started(before, now_s)
+        self._histories[name] = after = started(before, spec.health, now_s)
         return _news(name, before, after)
 
     def finished(self, action: Action) -> None:
@@ -174,26 +193,79 @@ class Instances:
         self._measured = {name: kept for name, kept in self._measured.items() if name in self._uses}
         self._threads = {name: kept for name, kept in self._threads.items() if name in self._uses}
 
-    def now(self, placed: Iterable[str]) -> tuple[InstanceUse, ...]:
-        """What is placed, in the state it is in at this moment, with its use as last measured."""
-        return tuple(self._now(name) for name in sorted(placed))
+    def due(self, now_s: float) -> tuple[tuple[Check, ...], float]:
+        """The checks that are to be made now, and when the next one will be (infinity: never)."""
+        checks, next_s = [], math.inf
+        for name, container in self._containers.items():
+            spec, history = self._wanted.get(name), self._histories.get(name)
+            if spec is None or history is None or not self._is_under_check(spec, history):
+                continue
+            checkup = history.checkup
+            if checkup.due_s <= now_s:
+                checks.append(Check(spec=spec, container=container, begun_s=checkup.begun_s))
+            else:
+                next_s = min(next_s, checkup.due_s)
+        return tuple(checks), next_s
 
-    def _now(self, name: str) -> InstanceUse:
-        history = self._histories.get(name) or History(digest="")
+    def _is_under_check(self, spec: InstanceSpec, history: History) -> bool:
+        """Whether its run goes on: of what is paused or being replaced nothing is asked."""
+        container = self._containers.get(spec.instance)
+        if container is None or container.state != "running" or container.paused:
+            return False
+        fits = container.digest == spec.digest == history.digest
+        alive = history.running or history.ailing
+        return bool(spec.health and fits and alive and spec.instance not in self._busy)
+
+    def answered(
+        self, check: Check, fault: str, *, asked_s: float, now_s: float
+    ) -> tuple[Happening, ...]:
+        """A check was made; one of a run that has ended meanwhile says nothing."""
+        name = check.spec.instance
+        spec, before = self._wanted.get(name), self._histories.get(name)
+        if spec is None or before is None or not self._is_under_check(spec, before):
+            return ()
+        if spec.health is None or before.checkup.begun_s != check.begun_s:
+            return ()
+        checkup = checked(before.checkup, spec.health, fault, asked_s=asked_s, now_s=now_s)
+        self._histories[name] = after = examined(before, checkup, now_s)
+        if checkup.verdict == before.checkup.verdict:
+            return ()
+        reason = after.checkup.fault if checkup.verdict == "unhealthy" else ""
+        return (Happening(checkup.verdict, name, reason),)
+
+    def now(
+        self, placed: Iterable[str], now_s: float, doing: Mapping[str, str] = {}
+    ) -> tuple[InstanceUse, ...]:
+        """What is placed, in the state it is in at this moment, with its use as last measured.
+
+        `doing`: how far those are that are being made ready.
+        """
+        return tuple(self._now(name, now_s, doing.get(name, "")) for name in sorted(placed))
+
+    def _now(self, name: str, now_s: float, doing: str) -> InstanceUse:
+        history = forgiven(self._histories.get(name) or History(digest=""), now_s)
+        spec = self._wanted.get(name)
         container = self._containers.get(name)
         if container is not None and container.digest != history.digest:
             container = None  # a copy of an older definition, about to be replaced
         use = self._uses.get(name, _Use()) if container is not None else _Use()
+        state = state_of(container, history, busy=name in self._busy)
+        health = health_of(history, state)
         return InstanceUse(
             instance=name,
-            state=state_of(container, history, busy=name in self._busy),
+            state=state,
+            revision=spec.revision if spec is not None else 0,
+            health=health,
+            healthy_for_s=_healthy_for_s(history, now_s) if health == "healthy" else None,
+            failures=history.failures,
+            last_failure=history.last_failure,
             cpu_millicores=use.cpu_millicores,
             memory_mib=use.memory_mib,
             cores_millicores=use.cores_millicores,
             gpu_percent=use.gpu.used_percent,
             gpu_memory_mib=use.gpu.memory_mib,
             restarts=history.restarts,
-            reason=history.reason,
+            reason=doing or history.reason or _held_up(container) or _not_yet(history, state),
             refused_ports=history.refused_ports,
             refused_image=history.refused_image,
         )
@@ -203,11 +275,11 @@ class Instances:
         known = self._histories.get(name)
         return known if known is not None and known.digest == digest else History(digest=digest)
 
-    def _seen(self, before: History, name: str, now_s: float) -> History:
-        container = self._containers.get(name)
+    def _seen(self, before: History, spec: InstanceSpec, now_s: float) -> History:
+        container = self._containers.get(spec.instance)
         if container is not None and container.digest != before.digest:
             return before
-        return observed(before, container, now_s)
+        return observed(before, container, spec.health, now_s)
 
     def _use(
         self, name: str, container_id: str, found: Usage, now_s: float, threads: Threads
@@ -224,7 +296,8 @@ class Instances:
     ) -> tuple[int, ...] | None:
         """The use per core; unknown at the first look at the threads."""
         before = self._threads.get(name)
-        cores = self._cores.get(name, 0)
+        spec = self._wanted.get(name)
+        cores = len(spec.cores) if spec is not None else 0
         if cores == 1 or (before is not None and cpu_s - before.cpu_s < TICK_S):
             return (millicores,)
         self._threads[name] = after = _Threads(cpu_s, threads(container_id))
@@ -245,7 +318,8 @@ class Instances:
         threads: Threads,
         gpus: Sequence[Mapping[int, GpuProcess]],
     ) -> GpuProcess:
-        if name not in self._with_gpus or not any(gpus):
+        spec = self._wanted.get(name)
+        if spec is None or not spec.gpus or not any(gpus):
             return UNKNOWN
         # The number of a process is that of its first thread.
         return gpu_share(threads(container_id).keys(), gpus)
@@ -257,6 +331,30 @@ class Instances:
         if before is None or now.cpu_s < before[1].cpu_s or now_s <= before[0]:
             return None
         return round(1000 * (now.cpu_s - before[1].cpu_s) / (now_s - before[0]))
+
+
+def _healthy_for_s(history: History, now_s: float) -> float | None:
+    seconds = history.checkup.healthy_for_s(now_s)
+    return None if seconds is None else round(seconds, 3)
+
+
+def _not_yet(history: History, state: str) -> str:
+    """What its checks complain of while nothing is made of that yet."""
+    checkup = history.checkup
+    if state != "running" or not checkup.fault:
+        return ""
+    return f"not healthy yet: {checkup.fault}" if checkup.verdict == "starting" else checkup.fault
+
+
+def _held_up(container: Container | None) -> str:
+    """Why one that counts as running does nothing."""
+    return "paused by somebody" if container is not None and container.paused else ""
+
+
+def _pauses(name: str, before: Container | None, after: Container | None) -> tuple[Happening, ...]:
+    if (reason := _held_up(after)) == _held_up(before):
+        return ()
+    return (Happening("paused" if reason else "unpaused", name, reason),)
 
 
 def _news(name: str, before: History, after: History) -> tuple[Happening, ...]:

@@ -83,13 +83,17 @@ def parting(state: ClusterState, stopped: Collection[str], instance: str) -> Par
 def specifications(
     state: ClusterState, *, cluster: str, node: str, stopping: Collection[str] = ()
 ) -> dict[str, InstanceSpec]:
-    """What the agreed state wants running on `node`, by instance, less what is `stopping`."""
+    """What the agreed state wants running on `node`, by instance, less what is `stopping`.
+
+    What is not replaced yet runs as the edition says that it was placed for.
+    """
     return {
         name: specification(
             cluster=cluster,
-            service=state.services[at.service].service,
+            service=(edition := state.edition_of(at)).service,
             placement=at,
             node=state.registrations[node].node,
+            included=state.configuration.included(edition),
         )
         for name, at in state.placements_on(node).items()
         if name not in stopping

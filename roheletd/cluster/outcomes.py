@@ -9,17 +9,28 @@ from roheletd.cluster.commands import (
     AddServices,
     AnyCommand,
     Applied,
+    Configure,
     Cordon,
+    Drain,
+    EndRollout,
     Found,
     JoinNode,
+    LabelNode,
     Missing,
+    OfNode,
+    OfService,
     Outcome,
     Place,
     Rejected,
     RemoveNode,
     RemoveService,
+    Restart,
+    RollBack,
+    Scale,
 )
-from roheletd.cluster.registration import registered
+from roheletd.cluster.configuring import outcome_of_configuring, refusal_of_missing
+from roheletd.cluster.definition import Definition, ended
+from roheletd.cluster.registration import registered, relabelled
 from roheletd.model import Node, Placement, node_of
 
 if TYPE_CHECKING:
@@ -36,16 +47,17 @@ def outcome_of(command: AnyCommand, state: ClusterState) -> Outcome:
     match command:
         case AddServices():
             return _of_services(command, state)
-        case RemoveService(name=name) if name not in state.services:
-            return Missing(reason=f"there is no service {name}")
-        case RemoveNode(name=name) if name not in {*state.registrations, *state.members}:
-            return Missing(reason=f"there is no node {name}")
-        case RemoveService(name=name) | RemoveNode(name=name):
-            return Applied(changed={name: "removed"})
+        case RemoveNode(name=name):
+            known = name in state.registrations or name in state.members
+            return Applied(changed={name: "removed"}) if known else _no_node(name)
+        case OfService():
+            return _of_service(command, state)
         case AddNodes(nodes=nodes):
             return _of_nodes(nodes, state)
-        case Cordon():
-            return _of_cordon(command, state)
+        case OfNode():
+            return _of_node(command, state)
+        case Configure():
+            return outcome_of_configuring(command, state)
         case JoinNode():
             return _of_join(command, state)
         case Found():
@@ -92,7 +104,10 @@ def _of_services(command: AddServices, state: ClusterState) -> Outcome:
             )
         else:
             changed[service.name] = "unchanged" if known.service == service else "updated"
-    return _queue_is_full(command, state) or Applied(changed=changed)
+    if taken := state.service_ports.conflict(command.services, leaving=command.removed):
+        return Rejected(reason=taken)
+    refusal = refusal_of_missing(command.services, state) or _queue_is_full(command, state)
+    return refusal or Applied(changed=changed)
 
 
 def _queue_is_full(command: AddServices, state: ClusterState) -> Rejected | None:
@@ -107,6 +122,49 @@ def _queue_is_full(command: AddServices, state: ClusterState) -> Rejected | None
         f"them, and at most {QUEUE_MAX} may wait: add nodes, or remove services that are not "
         "needed, and send it again"
     )
+
+
+def _of_service(command: OfService, state: ClusterState) -> Outcome:
+    name = command.name
+    known = state.services.get(name)
+    if known is None:
+        return Missing(reason=f"there is no service {name}")
+    match command:
+        case RemoveService():
+            return Applied(changed={name: "removed"})
+        case Scale(replicas=replicas):
+            same = known.service.replicas == replicas
+            return Applied(changed={name: "unchanged" if same else f"scaled to {replicas}"})
+        case Restart():
+            return Applied(changed={name: "restarting"})
+        case RollBack():
+            return _of_rollback(known, state)
+        case EndRollout():
+            return _of_end(command, known)
+    raise AssertionError(command)
+
+
+def _of_rollback(known: Definition, state: ClusterState) -> Outcome:
+    name, rollout = known.service.name, known.rollout
+    if rollout is not None and rollout.state == "rolling back":
+        return Rejected(reason=f"service {name} is being rolled back already")
+    if known.before is None:
+        return Rejected(
+            reason=f"service {name} has nothing to go back to: it was not changed, or what it was "
+            "changed from had failed"
+        )
+    if (refusal := refusal_of_missing((known.before.service,), state)) is not None:
+        return refusal
+    return Applied(changed={name: f"rolling back to revision {known.before.revision}"})
+
+
+def _of_end(command: EndRollout, known: Definition) -> Outcome:
+    rollout = known.rollout
+    if rollout is None or not rollout.is_unfinished or rollout.target != command.target:
+        return Rejected(reason=f"service {known.service.name} has no such rollout any more")
+    after = ended(known, rollout.begun_at, succeeded=command.succeeded, reason=command.reason)
+    assert after.rollout is not None, "it has ended, and is remembered"
+    return Applied(changed={known.service.name: f"rollout: {after.rollout.state}"})
 
 
 def _of_nodes(nodes: tuple[Node, ...], state: ClusterState) -> Outcome:
@@ -124,13 +182,31 @@ def _of_nodes(nodes: tuple[Node, ...], state: ClusterState) -> Outcome:
     return Applied(changed=changed)
 
 
-def _of_cordon(command: Cordon, state: ClusterState) -> Outcome:
+def _no_node(name: str) -> Missing:
+    return Missing(reason=f"there is no node {name}")
+
+
+def _of_node(command: OfNode, state: ClusterState) -> Outcome:
     name = command.name
     if name not in state.registrations:
-        return Missing(reason=f"there is no node {name}")
-    if command.cordoned == (name in state.cordoned):
-        return Applied(changed={name: "unchanged"})
-    return Applied(changed={name: "cordoned" if command.cordoned else "uncordoned"})
+        return _no_node(name)
+    match command:
+        case Cordon(cordoned=False) if name in state.draining:
+            return Rejected(
+                reason=f"node {name} is being drained: `roheletd undrain {name}` ends that"
+            )
+        case Cordon(cordoned=cordoned):
+            same = cordoned == (name in state.cordoned)
+            change = "cordoned" if cordoned else "uncordoned"
+        case Drain(draining=draining):
+            same = draining == (name in state.draining)
+            change = "draining" if draining else "undrained"
+        case LabelNode():
+            known = state.registrations[name]
+            same, change = relabelled(known, command) == known, "labelled"
+        case _:
+            raise AssertionError(command)
+    return Applied(changed={name: "unchanged" if same else change})
 
 
 def _of_join(command: JoinNode, state: ClusterState) -> Outcome:

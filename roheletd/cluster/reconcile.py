@@ -4,8 +4,8 @@ Pure: the runner loop reads the committed placements and the engine's list, asks
 and carries them out. It may be killed between any two of them; the next pass finds the rest.
 
     placements --specification--> desired --+
-                                            +--reconcile--> Run | Start | Remove, and when to look
-    engine list ----------------> actual ---+               again
+                                            +--reconcile--> Run | Start | Stop | Remove, and when to
+    engine list ----------------> actual ---+               look again
     History per instance (how often it failed, when it may be tried again)
 """
 
@@ -18,11 +18,32 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roheletd.cluster.configuration import Included
+from roheletd.cluster.container import Container
+from roheletd.cluster.history import History
 from roheletd.model import Gpu, Node, Placement, PortBinding, Service
+from roheletd.upkeep import HealthCheck, Volume
 
-BACKOFF_S_MAX = 60.0
-HEALTHY_AFTER_S = 300.0
-"""An instance that ran this long starts with a clean record when it fails again."""
+
+class Files(Struct, frozen=True, kw_only=True):
+    """A folder of this node that an instance sees, read-only, at `path`.
+
+    The `variables` tell the instance where it is.
+    """
+
+    source: str
+    path: str
+    variables: tuple[str, ...]
+
+
+class Surroundings(Struct, frozen=True, kw_only=True):
+    """How an instance finds others: `variables` that name stable ports, and domains to `search`.
+
+    No domains: names are resolved as the engine does, and not by this node.
+    """
+
+    variables: dict[str, str] = {}
+    search: tuple[str, ...] = ()
 
 
 class InstanceSpec(Struct, frozen=True, kw_only=True):
@@ -30,13 +51,17 @@ class InstanceSpec(Struct, frozen=True, kw_only=True):
 
     `digest` names this very specification: a container that carries another one is replaced.
     `cores` are the core ids to pin to; `quota_millicores` is the ceiling over all of them
-    (0: none). `memory_mib` 0 means no limit.
+    (0: none). `memory_mib` 0 means no limit. `pull` alone is not in the digest: it says how an
+    instance is begun, and not what it is. What is `included` gets into `env` and `files` just
+    before that, so that nothing else ever holds what is secret. So do its `surroundings`, which
+    may differ at its next start: a new service replaces nobody.
     """
 
     cluster: str
     node: str
     service: str
     instance: str
+    revision: int
     digest: str
     image: str
     command: tuple[str, ...]
@@ -48,43 +73,12 @@ class InstanceSpec(Struct, frozen=True, kw_only=True):
     ports: tuple[PortBinding, ...]
     labels: dict[str, str]
     stop_grace_s: float
-
-
-class Container(Struct, frozen=True, kw_only=True):
-    """One copy as the engine lists it. `exit_code` and `reason` once it has ended.
-
-    `unfit_image`: it ended because its image is not made for this machine.
-    """
-
-    id: str
-    instance: str
-    digest: str
-    state: Literal["created", "running", "exited"]
-    created_s: float = 0.0
-    exit_code: int | None = None
-    reason: str = ""
-    unfit_image: bool = False
-
-
-class Usage(Struct, frozen=True, kw_only=True):
-    """Counters of one running instance: CPU time since its start, memory now."""
-
-    cpu_s: float
-    memory_mib: int
-
-
-class History(Struct, frozen=True, kw_only=True):
-    """What happened to one instance under one specification, on the monotonic clock."""
-
-    digest: str
-    failures: int = 0
-    restarts: int = 0
-    running: bool = False
-    running_since_s: float = 0.0
-    retry_at_s: float = 0.0
-    reason: str = ""
-    refused_ports: tuple[int, ...] = ()
-    refused_image: bool = False
+    health: HealthCheck | None = None
+    volumes: tuple[Volume, ...] = ()
+    pull: Literal["missing", "always", "never"] = "missing"
+    included: tuple[Included, ...] = ()
+    files: tuple[Files, ...] = ()
+    surroundings: Surroundings = Surroundings()
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -100,6 +94,15 @@ class Start(Struct, frozen=True, kw_only=True):
     container_id: str
 
 
+class Stop(Struct, frozen=True, kw_only=True):
+    """End the run of a copy that is to be started again, and why."""
+
+    instance: str
+    container_id: str
+    grace_s: float
+    reason: str
+
+
 class Remove(Struct, frozen=True, kw_only=True):
     """Stop and delete a copy, and why."""
 
@@ -109,7 +112,7 @@ class Remove(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-Action = Run | Start | Remove
+Action = Run | Start | Stop | Remove
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -131,7 +134,12 @@ _OF_NOBODY = Parting(grace_s=10.0, reason="no longer placed here")
 
 
 def specification(
-    *, cluster: str, service: Service, placement: Placement, node: Node
+    *,
+    cluster: str,
+    service: Service,
+    placement: Placement,
+    node: Node,
+    included: tuple[Included, ...] = (),
 ) -> InstanceSpec:
     """All that an engine needs for `placement`, with a digest of exactly that."""
     given = {gpu.id: gpu for gpu in node.capacity.gpus}
@@ -146,6 +154,7 @@ def specification(
         node=placement.node,
         service=service.name,
         instance=placement.instance,
+        revision=placement.revision,
         digest="",
         image=service.image,
         command=service.command,
@@ -157,58 +166,12 @@ def specification(
         ports=placement.ports,
         labels=service.labels,
         stop_grace_s=service.stop_grace_s,
+        included=included,
+        health=service.health,
+        volumes=service.volumes,
     )
     digest = blake2b(msgspec.json.encode(spec, order="deterministic"), digest_size=8)
-    return replace(spec, digest=digest.hexdigest())
-
-
-def backoff_s(failures: int) -> float:
-    """The first failure is repaired at once; then 1 s, doubling to a minute."""
-    assert failures > 0
-    # The exponent is bounded as well: an instance may fail for months.
-    return 0.0 if failures == 1 else min(BACKOFF_S_MAX, 2.0 ** min(failures - 2, 10))
-
-
-def started(history: History, now_s: float) -> History:
-    """`history` after the engine has said that a run began, however short that run may be."""
-    return replace(
-        history,
-        running=True,
-        running_since_s=now_s,
-        reason="",
-        refused_ports=(),
-        refused_image=False,
-    )
-
-
-def observed(history: History, container: Container | None, now_s: float) -> History:
-    """`history` after seeing `container`; the end of a run is counted once, however often seen."""
-    if container is None or container.state == "created":
-        return history
-    if container.state == "running":
-        if not history.running:
-            return started(history, now_s)
-        healthy = now_s - history.running_since_s >= HEALTHY_AFTER_S
-        return replace(history, failures=0) if healthy and history.failures else history
-    # A run that nobody here began is one from before this daemon: its end counts as well.
-    is_news = history.running or not history.failures
-    if not is_news:
-        return history
-    after = failed(history, container.reason, now_s=now_s)
-    return replace(after, refused_image=container.unfit_image)
-
-
-def failed(history: History, reason: str, *, now_s: float, retry: bool = True) -> History:
-    """`history` after a failure; without `retry` the instance waits until it is changed."""
-    failures = history.failures + 1
-    return replace(
-        history,
-        failures=failures,
-        restarts=history.restarts + 1,
-        running=False,
-        retry_at_s=now_s + backoff_s(failures) if retry else math.inf,
-        reason=reason,
-    )
+    return replace(spec, digest=digest.hexdigest(), pull=service.pull)
 
 
 def reconcile(
@@ -258,24 +221,30 @@ def reconcile(
         copy = kept.get(name)
         if name in busy or (copy is None and name in leaving):
             continue
-        if copy is not None and copy.state == "running":
+        past = history[name]
+        if (action := _next(spec, copy, past)) is None:
             continue
-        if now_s < history[name].retry_at_s:
-            look_again_s = min(look_again_s, history[name].retry_at_s)
-        elif copy is None:
-            actions.append(Run(spec=spec))
+        if now_s < past.retry_at_s:
+            look_again_s = min(look_again_s, past.retry_at_s)
         else:
-            actions.append(Start(instance=name, container_id=copy.id))
+            actions.append(action)
     return Plan(actions=tuple(actions), look_again_s=look_again_s)
 
 
-def state_of(container: Container | None, history: History, *, busy: bool) -> str:
-    """One word for people: running, starting, waiting (for its next try) or failed."""
-    if container is not None and container.state == "running":
-        return "running"
-    if busy or not history.failures:
-        return "starting"
-    return "failed" if math.isinf(history.retry_at_s) else "waiting"
+def _next(spec: InstanceSpec, copy: Container | None, past: History) -> Action | None:
+    """What has to become of an instance as soon as its back-off is over; None: it does well."""
+    if copy is None:
+        return Run(spec=spec)
+    if copy.state != "running":
+        return Start(instance=spec.instance, container_id=copy.id)
+    if not past.ailing:
+        return None
+    return Stop(
+        instance=spec.instance,
+        container_id=copy.id,
+        grace_s=spec.stop_grace_s,
+        reason=past.reason,
+    )
 
 
 def _preference(container: Container) -> tuple[bool, float, str]:

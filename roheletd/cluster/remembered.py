@@ -9,7 +9,7 @@ from hashlib import blake2b
 import msgspec
 from msgspec import Struct
 
-from roheletd.cluster.commands import AnyCommand, Outcome, Proposal, Rejected
+from roheletd.cluster.commands import AnyCommand, Outcome, Proposal, Rejected, repeatable
 
 REMEMBERED_COMMANDS = 1024
 """How many command ids are kept to recognise one that is sent again; the oldest are forgotten."""
@@ -51,4 +51,4 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def _digest(command: AnyCommand) -> bytes:
-    return blake2b(_encoder.encode(command), digest_size=8).digest()
+    return blake2b(_encoder.encode(repeatable(command)), digest_size=8).digest()

@@ -3,12 +3,13 @@
 The loops write it, the doors and the allocator read it. Losing it costs a second of looking again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from roheletd.fields import EngineKind
+from roheletd.instance_use import InstanceUse, with_use_of
 from roheletd.telemetry import GpuProcess, Telemetry, smoothed
 
 
@@ -28,6 +29,8 @@ class EngineLink(Struct, frozen=True, kw_only=True):
     """The engine of this node; `reason` says why it does not answer.
 
     `unenforced` names limits (cores, quota, memory) that it cannot hold instances to here.
+    `host_address` is where its instances reach this node; empty where that is not known.
+    `ends_containers`: when it restarts, every container ends.
     """
 
     kind: EngineKind
@@ -37,6 +40,8 @@ class EngineLink(Struct, frozen=True, kw_only=True):
     reachable: bool = False
     reason: str = "not asked yet"
     unenforced: tuple[str, ...] = ()
+    host_address: str = ""
+    ends_containers: bool = False
 
     def lost(self, reason: str) -> "EngineLink":
         return replace(self, reachable=False, reason=reason)
@@ -51,6 +56,12 @@ class SoftState:
         """Each broker of the list that was tried; `broker` is the first one that is connected."""
         self.engine = engine
         self.telemetry: dict[str, Telemetry] = {}
+        self.instances: dict[str, dict[str, InstanceUse]] = {}
+        """Per node: each instance as that node last said, which is at once when one changes."""
+        self.instances_changed = 0
+        """How often it became otherwise which of them run and are healthy."""
+        self.addresses: dict[str, str] = {}
+        """Per node: where other nodes reach it, as it last said."""
         self.usual_millicores: dict[str, dict[int, float]] = {}
         """Per node: use per core, smoothed over some seconds, so that one spike decides nothing."""
         self.waiting: dict[str, str] = {}
@@ -67,10 +78,16 @@ class SoftState:
 
         What a registry does not have now it may have later, so that this is forgotten by itself.
         """
+        self.failed_services: dict[str, dict[tuple[str, int], tuple[float, str]]] = {}
+        """Per node: services, by name and revision, that failed there again and again: until when
+        not to try them there, and how they did.
+        """
         self.images: tuple[str, ...] | None = None
         """What the engine of this node has; null while it has not said."""
         self.gpu_processes: tuple[Mapping[int, GpuProcess], ...] = ()
         """By device of this node: what each process used of it when it was sampled last."""
+        self.strangers: tuple[str, ...] = ()
+        """Containers with the labels of this node that it did not make, and leaves alone."""
         self.notices: dict[str, str] = {}
         """Part of the daemon to what is wrong with it, where it goes on all the same."""
         self.dropped_messages: dict[str, int] = {}
@@ -100,6 +117,7 @@ class SoftState:
         if report.images is None and before is not None and before.images is not None:
             report = replace(report, images=before.images)
         self.telemetry[node] = report
+        self.heard_instances(node, report.instances)
         if report.cpu is not None and report.interval_s >= steady_s:
             self.usual_millicores[node] = smoothed(
                 self.usual_millicores.get(node, {}),
@@ -107,13 +125,29 @@ class SoftState:
                 interval_s=report.interval_s,
             )
 
+    def heard_instances(self, node: str, instances: Iterable[InstanceUse]) -> None:
+        """Of one that says nothing of its use, what was measured last goes on to hold."""
+        before = self.instances.get(node, {})
+        self.instances[node] = {
+            use.instance: with_use_of(use, before.get(use.instance)) for use in instances
+        }
+        if _conditions(before) != _conditions(self.instances[node]):
+            self.instances_changed += 1
+
     def forget(self, node: str) -> None:
         """A node that is lost: what it said of itself is of the past."""
         self.telemetry.pop(node, None)
+        if self.instances.pop(node, None):
+            self.instances_changed += 1
         self.usual_millicores.pop(node, None)
         self.refused_ports.pop(node, None)
         self.refused_images.pop(node, None)
+        self.failed_services.pop(node, None)
 
     def leader_said(self, term: int, nonce: str) -> None:
         if term >= self._leader_term:
             self._leader_term, self.leader_nonce = term, nonce
+
+
+def _conditions(uses: Mapping[str, InstanceUse]) -> dict[str, tuple[str, str]]:
+    return {name: (use.state, use.health) for name, use in uses.items()}

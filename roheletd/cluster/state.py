@@ -4,7 +4,7 @@
 does not allow is applied as a rejection, so that all nodes agree on that, too.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
 
 import msgspec
@@ -16,41 +16,48 @@ from roheletd.cluster.commands import (
     AddServices,
     AnyCommand,
     Applied,
+    Configure,
     Cordon,
+    Drain,
+    EndRollout,
     Found,
     JoinNode,
+    LabelNode,
+    OfNode,
+    OfService,
     Outcome,
     Place,
     Proposal,
     Rejected,
+    RemoveConfigMap,
     RemoveNode,
+    RemoveSecret,
     RemoveService,
+    Restart,
+    RollBack,
+    Scale,
+    SetConfigMap,
+    SetSecret,
 )
+from roheletd.cluster.configuration import Configuration, SavedConfiguration, users_of
+from roheletd.cluster.configuring import kind_of, values_after
+from roheletd.cluster.definition import (
+    Definition,
+    Edition,
+    defined,
+    ended,
+    redefined,
+    revised,
+    rolled_back,
+)
+from roheletd.cluster.homes import Homes
 from roheletd.cluster.outcomes import concerns_decisions, fits_state, outcome_of
 from roheletd.cluster.placements import Placements
-from roheletd.cluster.registration import Registration, registered
+from roheletd.cluster.registration import Registration, registered, relabelled
 from roheletd.cluster.remembered import Remembered, RememberedOutcomes
+from roheletd.cluster.service_ports import ServicePorts
 from roheletd.decoding import decoded
 from roheletd.model import Member, Node, Placement, Service, node_of
-
-AROUND_INSTANCES = (
-    "replicas",
-    "reschedule_after_s",
-    "on_isolation",
-    "priority",
-    "strategy",
-    "spread_over",
-    "all_or_nothing",
-)
-"""Fields of a service that say how many instances there are and where, and not what one is."""
-
-
-class Definition(Struct, frozen=True, kw_only=True):
-    """A service and its history: `revision` is the index of the entry that last changed it."""
-
-    service: Service
-    created_at: int
-    revision: int
 
 
 class SavedState(Struct, frozen=True, kw_only=True):
@@ -66,9 +73,13 @@ class SavedState(Struct, frozen=True, kw_only=True):
     services: dict[str, Definition] = {}
     registrations: dict[str, Registration] = {}
     placements: dict[str, Placement] = {}
+    homes: dict[str, str] = {}
     outcomes: dict[str, Remembered] = {}
     members: dict[str, Member] = {}
     cordoned: tuple[str, ...] = ()
+    draining: tuple[str, ...] = ()
+    service_ports: dict[str, dict[str, int]] = {}
+    configuration: SavedConfiguration = SavedConfiguration()
     cluster_id: str = ""
     epoch: int = 0
 
@@ -87,10 +98,14 @@ class ClusterState:
         self.registrations = dict(saved.registrations)
         self.members = dict(saved.members)
         self.cordoned = frozenset(saved.cordoned)
+        self.draining = frozenset(saved.draining)
+        self.service_ports = ServicePorts(saved.service_ports)
+        self.configuration = Configuration(saved.configuration)
         self.allocated_at = saved.allocated_at
         self.cluster_id = saved.cluster_id
         self.epoch = saved.epoch
         self._placements = Placements(self._replicas(), saved.placements.values())
+        self._homes = Homes(saved.homes)
         self._outcomes = RememberedOutcomes(saved.outcomes)
 
     def saved(self) -> SavedState:
@@ -100,9 +115,13 @@ class ClusterState:
             services=dict(self.services),
             registrations=dict(self.registrations),
             placements=dict(self.placements),
+            homes=dict(self._homes.by_instance),
             outcomes=self._outcomes.saved(),
             members=dict(self.members),
             cordoned=tuple(sorted(self.cordoned)),
+            draining=tuple(sorted(self.draining)),
+            service_ports={name: dict(it) for name, it in self.service_ports.by_service.items()},
+            configuration=self.configuration.saved(),
             allocated_at=self.allocated_at,
             cluster_id=self.cluster_id,
             epoch=self.epoch,
@@ -155,12 +174,22 @@ class ClusterState:
         """The services that have fewer placements than replicas."""
         return self._placements.unfilled
 
+    def homes(self) -> dict[str, str]:
+        """Instances that may be on one node only, with that node, which has their data."""
+        names = {service_of(instance) for instance in self._homes.by_instance}
+        return self._homes.bound({name: self.services[name].service for name in names})
+
     def placements_on(self, node: str) -> dict[str, Placement]:
         return dict(self._placements.on(node))
 
     def placements_of(self, service: str) -> list[Placement]:
         """The placements of one service, by instance slot."""
         return sorted(self._placements.of(service).values(), key=lambda at: slot(at.instance))
+
+    def edition_of(self, at: Placement) -> Edition:
+        """What an instance runs; the newest, where what it was placed for is forgotten."""
+        known = self.services[at.service]
+        return known.edition(at.revision) or known.now
 
     @property
     def expected(self) -> frozenset[str]:
@@ -184,14 +213,17 @@ class ClusterState:
             assert name == at.instance
             assert at.service in self.services, f"{name} belongs to no service"
             assert at.node in self.registrations, f"{name} is placed on no node"
-            assert at.revision <= self.services[at.service].revision
-            assert 0 < at.placed_at <= self.applied_index
+            assert 0 < at.revision < at.placed_at <= self.applied_index
         for name, member in self.members.items():
             assert name == member.name == node_of(member.id), f"{name} is {member}"
         assert (self.epoch > 0) == bool(self.cluster_id), "an epoch is that of a cluster"
         assert self.cordoned <= self.registrations.keys(), "a cordon is that of a node"
+        assert self.draining <= self.cordoned, "what is drained takes nothing new"
+        self.service_ports.check(known.service for known in self.services.values())
         assert 0 <= self.allocated_at <= self.applied_index
+        self.configuration.check(self.applied_index)
         self._placements.check(self._replicas())
+        self._homes.check(self.services, self.registrations)
         self._outcomes.check()
 
     def _change(self, index: int, command: AnyCommand) -> None:
@@ -205,37 +237,95 @@ class ClusterState:
                 self._register(nodes)
             case RemoveNode(name=name):
                 self._remove_node(name)
-            case Cordon(name=name, cordoned=cordoned):
-                self.cordoned = self.cordoned | {name} if cordoned else self.cordoned - {name}
-            case JoinNode(member=member):
-                self.members[member.name] = member
-            case Found(cluster_id=cluster_id, epoch=epoch, member=member):
-                self.cluster_id, self.epoch = cluster_id, epoch
-                self.members = {member.name: member}
+            case OfService():
+                self._set(self._changed(index, command))
+            case OfNode():
+                self._change_node(command)
+            case Configure():
+                self._configure(index, command)
+            case JoinNode() | Found():
+                self._admit(command)
             case Place():
                 self._place(index, command)
 
-    def _define(self, index: int, services: Iterable[Service]) -> None:
+    def _define(self, index: int, services: Collection[Service]) -> None:
+        self.service_ports.hand_over(services)
         for service in services:
             known = self.services.get(service.name)
             if known is None:
-                known = Definition(service=service, created_at=index, revision=index)
+                self._set(defined(index, service))
             elif known.service != service:
-                revision = self._revision(index, known, service)
-                known = replace(known, service=service, revision=revision)
-            self.services[service.name] = known
-            self._placements.want(service.name, service.replicas)
+                self._set(self._begun(redefined(known, index, service)))
 
-    def _forget(self, services: Iterable[str]) -> None:
+    def _changed(self, index: int, command: OfService) -> Definition:
+        known = self.services[command.name]
+        match command:
+            case Scale(replicas=replicas):
+                return redefined(known, index, replace(known.service, replicas=replicas))
+            case Restart():
+                return revised(known, index, known.service)
+            case RollBack():
+                return rolled_back(known, index, "asked for")
+            case EndRollout(succeeded=succeeded, reason=reason):
+                return ended(known, index, succeeded=succeeded, reason=reason)
+        raise AssertionError(command)
+
+    def _change_node(self, command: OfNode) -> None:
+        name = command.name
+        match command:
+            case Cordon(cordoned=cordoned):
+                self.cordoned = self.cordoned | {name} if cordoned else self.cordoned - {name}
+            case Drain(draining=draining):
+                self.cordoned = self.cordoned | {name} if draining else self.cordoned - {name}
+                self.draining = self.draining | {name} if draining else self.draining - {name}
+            case LabelNode():
+                self.registrations[name] = relabelled(self.registrations[name], command)
+
+    def _admit(self, command: JoinNode | Found) -> None:
+        if isinstance(command, Found):
+            self.cluster_id, self.epoch = command.cluster_id, command.epoch
+            self.members = {}
+        self.members[command.member.name] = command.member
+
+    def _configure(self, index: int, command: Configure) -> None:
+        """A change of values is one of the services that are given them."""
+        kind, name = kind_of(command), command.name
+        if isinstance(command, RemoveConfigMap | RemoveSecret):
+            self.configuration.remove(kind, name)
+            return
+        assert isinstance(command, SetConfigMap | SetSecret), command
+        values = values_after(command, self)
+        known = self.configuration.newest(kind, name)
+        if known is not None and known.values == values:
+            return
+        services = (known.service for known in self.services.values())
+        for service in users_of(kind, name, services):
+            self._revise(index, service)
+        editions = (it for known in self.services.values() for it in known.editions)
+        self.configuration.set(kind, name, values, index=index, editions=editions)
+
+    def _revise(self, index: int, name: str) -> None:
+        """Every instance of a service is to be replaced, though its own text is the same."""
+        known = self.services[name]
+        self._set(self._begun(revised(known, index, known.service)))
+
+    def _begun(self, known: Definition) -> Definition:
+        """Without an instance there is nothing to replace."""
+        placed = self._placements.of(known.service.name)
+        return known if placed else replace(known, old=(), rollout=None)
+
+    def _set(self, known: Definition) -> None:
+        name = known.service.name
+        self.services[name] = known
+        self._placements.want(name, known.service.replicas)
+        self.service_ports.want(known.service)
+
+    def _forget(self, services: Collection[str]) -> None:
+        self._homes.forget_services(frozenset(services))
         for name in services:
             self.services.pop(name, None)
             self._placements.forget(name)
-
-    def _revision(self, index: int, known: Definition, service: Service) -> int:
-        """A change of what no single instance is made from replaces no running instance."""
-        around = {field: getattr(service, field) for field in AROUND_INSTANCES}
-        same = replace(known.service, **around) == service
-        return known.revision if same else index
+            self.service_ports.forget(name)
 
     def _register(self, nodes: Iterable[Node]) -> None:
         for node in nodes:
@@ -246,6 +336,8 @@ class ClusterState:
         self.registrations.pop(name, None)
         self.members.pop(name, None)
         self.cordoned -= {name}
+        self.draining -= {name}
+        self._homes.forget_node(name)
         self._release(self.placements_on(name))
 
     def _place(self, index: int, command: Place) -> None:
@@ -253,6 +345,7 @@ class ClusterState:
         for at in command.placements:
             if fits_state(at, self):
                 self._placements.put(replace(at, placed_at=index))
+                self._homes.placed(at, self.edition_of(at).service)
 
     def _release(self, instances: Iterable[str]) -> None:
         for name in instances:

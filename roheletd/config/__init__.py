@@ -3,13 +3,13 @@
 import msgspec
 from msgspec.structs import asdict
 
+from roheletd.config.base import Section
+from roheletd.config.engine import EngineConfig
 from roheletd.config.sections import (
     TIMINGS,
     AllocationConfig,
     BrokerConfig,
     Config,
-    EngineConfig,
-    Section,
     Url,
     WeightsConfig,
 )

@@ -7,13 +7,13 @@ that the documentation cannot differ from the code.
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from roheletd.fields import Name, StrategyName
+from roheletd.config.base import Port, Seconds, Section
+from roheletd.config.engine import EngineConfig, ImagesConfig
+from roheletd.fields import AbsolutePath, Name, StrategyName
 from roheletd.raft.values import Timing
 
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Port = Annotated[int, Meta(ge=1, le=65_535)]
 Url = Annotated[
     str,
     Meta(
@@ -48,10 +48,6 @@ TIMINGS: Mapping[str, Timing] = {
 """What each word of `cluster.timing` stands for."""
 
 
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A closed group of keys."""
-
-
 class NodeConfig(Section, frozen=True):
     """This machine."""
 
@@ -70,6 +66,15 @@ class NodeConfig(Section, frozen=True):
         dict[str, str],
         Meta(max_length=256, description="facts about the machine that services may ask for"),
     ] = {}
+    host_paths: Annotated[
+        tuple[AbsolutePath, ...],
+        Meta(
+            max_length=256,
+            description="files and folders of this machine that instances may mount, with all "
+            "below them and nothing else; default: none. Whoever may define services can read and "
+            "write them",
+        ),
+    ] = ()
 
 
 class ClusterConfig(Section, frozen=True):
@@ -178,29 +183,6 @@ class BrokerConfig(Section, frozen=True):
     ] = 10
 
 
-class EngineConfig(Section, frozen=True):
-    """What runs the instances."""
-
-    kind: Annotated[
-        Literal["auto", "docker", "process", "none"],
-        Meta(
-            description="docker: any Docker-compatible socket; process: supervised local "
-            "processes; none: runs nothing; auto: docker if a socket answers, else process"
-        ),
-    ] = "auto"
-    socket: Annotated[
-        str | None,
-        Meta(
-            description="path of the engine's socket; default: DOCKER_HOST, then "
-            "/run/docker.sock, /run/podman/podman.sock and the user's own"
-        ),
-    ] = None
-    pull_stall_s: Annotated[
-        Seconds,
-        Meta(description="an image pull with no progress for this long is given up and retried"),
-    ] = 30.0
-
-
 class TelemetryConfig(Section, frozen=True):
     """What this node reports."""
 
@@ -305,6 +287,73 @@ class AllocationConfig(Section, frozen=True):
     weights: WeightsConfig = WeightsConfig()
 
 
+class StreamsConfig(Section, frozen=True):
+    """Logs and commands of this node's instances that are asked for on other nodes, over MQTT."""
+
+    bytes_per_s_max: Annotated[
+        int,
+        Meta(
+            ge=4096,
+            le=1 << 30,
+            description="what each may cost the broker: of a log that is followed, lines beyond it "
+            "are left out and counted; all else takes longer",
+        ),
+    ] = 262_144
+    open_max: Annotated[
+        int, Meta(ge=0, le=1000, description="how many at the same time; 0: none")
+    ] = 16
+
+
+class DiscoveryConfig(Section, frozen=True):
+    """How services are found: a stable port for each on every node, and a name."""
+
+    forwarder: Annotated[
+        bool,
+        Meta(
+            description="this node listens on the service ports of the cluster and leads each "
+            "connection to a healthy instance, on whichever node that is"
+        ),
+    ] = True
+    listen: Annotated[
+        Host, Meta(description="address of the service ports; containers do not reach loopback")
+    ] = "0.0.0.0"  # noqa: S104 - as published ports of containers
+    connections_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="open at a time over all service ports; more are refused. Each takes two "
+            "file descriptors, and up to 1 MB while its receiver is slow",
+        ),
+    ] = 1000
+    wait_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="how long a connection waits where no instance is healthy, as between two "
+            "of an update; more hides longer gaps and tells clients later; 0: refused at once",
+        ),
+    ] = 5.0
+    dns: Annotated[
+        bool,
+        Meta(
+            description="this node answers for SERVICE.CLUSTER.rohe, and is the resolver of the "
+            "containers that it makes; it asks the machine's own resolvers for all other names"
+        ),
+    ] = True
+    dns_listen: Annotated[
+        Host | None,
+        Meta(
+            description="address of the resolver; default: where the engine's containers reach "
+            "this node, and none with engine process"
+        ),
+    ] = None
+    dns_port: Annotated[
+        Port, Meta(description="on another port than 53 containers cannot use it and do not get it")
+    ] = 53
+
+
 class ApiConfig(Section, frozen=True):
     """The local HTTP endpoint. The unix socket <data-dir>/roheletd.sock is always there."""
 
@@ -328,9 +377,12 @@ class Config(Section, frozen=True):
     cluster: ClusterConfig = ClusterConfig()
     broker: BrokerConfig = BrokerConfig()
     engine: EngineConfig = EngineConfig()
+    images: ImagesConfig = ImagesConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     allocation: AllocationConfig = AllocationConfig()
+    discovery: DiscoveryConfig = DiscoveryConfig()
     api: ApiConfig = ApiConfig()
+    streams: StreamsConfig = StreamsConfig()
     data_dir: Annotated[
         str, Meta(description="where the log, the key and the socket live; --data-dir overrides")
     ] = "/var/lib/roheletd"

@@ -5,7 +5,7 @@ in one place, always with the position and with what was expected:
 
 - more than 1 MiB, text that is not UTF-8, more than 64 levels, more than 100 000 values (aliases
   count as often as they are used, so that a "YAML bomb" is refused before it is expanded);
-- tags, merge keys, several documents in one file;
+- tags, merge keys (but in Compose files, which live on them), several documents in one file;
 - a key that is there twice: of two services with one name, one would silently be lost;
 - NaN, infinity, integers beyond 64 bits, U+0000 and lone surrogates, which no later door accepts.
 

@@ -14,6 +14,10 @@ import yaml
 from roheletd.documents import bounds
 from roheletd.errors import InvalidInput
 
+Lines = dict[int, dict[str | int, int]]
+"""Line of each key and item, by the id of the mapping or list that it is in."""
+
+_MERGE = "<<"
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where libyaml is installed
 _PLAIN = (True, False)  # what the parser says of a scalar with neither quotes nor tag
 _WORDS: dict[str, object] = {
@@ -29,8 +33,22 @@ _REAL = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]
 
 def load_yaml(text: bytes, *, name: str) -> object:
     """The values in the one document of a YAML text; None for an empty one."""
+    return _built(text, _Builder(name)).root
+
+
+def load_yaml_with_lines(text: bytes, *, name: str) -> tuple[object, Lines]:
+    """The same for formats in which merge keys are usual, with the line of each value.
+
+    A value that was merged or repeated has the line where it was written. The lines are good for
+    as long as the values are kept.
+    """
+    lines: Lines = {}
+    return _built(text, _Builder(name, lines)).root, lines
+
+
+def _built(text: bytes, builder: "_Builder") -> "_Builder":
+    name = builder.name
     decoded = bounds.decoded(text, name)
-    builder = _Builder(name)
     try:
         for event in yaml.parse(decoded, Loader=_Loader):
             builder.take(event)
@@ -42,7 +60,7 @@ def load_yaml(text: bytes, *, name: str) -> object:
         line = decoded.count("\n", 0, error.position) + 1
         reason = "expected YAML: control characters have no place in it"
         raise InvalidInput(f"{name}, line {line}", reason) from None
-    return builder.root
+    return builder
 
 
 class _Mark(Protocol):
@@ -54,6 +72,10 @@ class _Mark(Protocol):
 
 def _place(name: str, mark: _Mark | None) -> str:
     return f"{name}, line {mark.line + 1}, column {mark.column + 1}" if mark else name
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 0
 
 
 def _plain(word: str) -> object:
@@ -69,13 +91,19 @@ class _Open:
     """A list or mapping that is still being read. `height` counts the levels below it."""
 
     def __init__(
-        self, into: list[object] | dict[str, object], anchor: str | None, values_before: int
+        self,
+        into: list[object] | dict[str, object],
+        anchor: str | None,
+        values_before: int,
+        line: int,
     ) -> None:
         self.into = into
         self.anchor = anchor
         self.values_before = values_before
         self.height = 0
         self.key: str | None = None
+        self.key_line = 0
+        self.line = line
 
 
 class _Anchored:
@@ -88,11 +116,15 @@ class _Anchored:
 
 
 class _Builder:
-    """The tree so far: the collections still open, innermost last."""
+    """The tree so far: the collections still open, innermost last.
 
-    def __init__(self, name: str) -> None:
+    With `lines`, merge keys are carried out and the line of each value is written down.
+    """
+
+    def __init__(self, name: str, lines: Lines | None = None) -> None:
         self.root: object = None
-        self._name = name
+        self.name = name
+        self._lines = lines
         self._open: list[_Open] = []
         self._anchored: dict[str, _Anchored] = {}
         self._documents = 0
@@ -113,13 +145,13 @@ class _Builder:
                 raise self._refusal(event, "expected one document, got another after `---`")
 
     def _refusal(self, event: yaml.Event, reason: str) -> InvalidInput:
-        return InvalidInput(_place(self._name, event.start_mark), reason)
+        return InvalidInput(_place(self.name, event.start_mark), reason)
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         self._refuse_tag(event, event.tag)
         is_key = self._wants_key()
         plain = event.implicit == _PLAIN
-        if is_key and plain and event.value == "<<":
+        if is_key and plain and event.value == _MERGE and self._lines is None:
             raise self._refusal(event, "expected the keys themselves: merge keys are not read")
         value = _plain(event.value) if plain and not is_key else event.value
         if reason := bounds.fault(value):
@@ -138,16 +170,20 @@ class _Builder:
         into: list[object] | dict[str, object] = (
             {} if isinstance(event, yaml.MappingStartEvent) else []
         )
-        self._open.append(_Open(into, event.anchor, self._values))
+        line = _line(event)
+        self._open.append(_Open(into, event.anchor, self._values, line))
+        if self._lines is not None:
+            self._lines[id(into)] = {}
         self._count(event, 1)
 
     def _end(self, event: yaml.Event) -> None:
         done = self._open.pop()
+        self._merge(done)
         height = done.height + 1
         if done.anchor is not None:
             cost = self._values - done.values_before
             self._anchored[done.anchor] = _Anchored(done.into, cost, height)
-        self._place_value(event, done.into, height=height)
+        self._place_value(event, done.into, height=height, line=done.line)
 
     def _alias(self, event: yaml.AliasEvent) -> None:
         anchored = self._anchored.get(event.anchor or "")
@@ -176,7 +212,7 @@ class _Builder:
         top = self._open[-1] if self._open else None
         return top is not None and isinstance(top.into, dict) and top.key is None
 
-    def _place_value(self, event: yaml.Event, value: object, *, height: int) -> None:
+    def _place_value(self, event: yaml.Event, value: object, *, height: int, line: int = 0) -> None:
         if not self._open:
             self.root = value
             return
@@ -184,11 +220,34 @@ class _Builder:
         top.height = max(top.height, height)
         if isinstance(top.into, list):
             top.into.append(value)
+            self._mark(top, len(top.into) - 1, line or _line(event))
         elif top.key is not None:
             top.into[top.key] = value
+            self._mark(top, top.key, top.key_line)
             top.key = None
         else:
             assert isinstance(value, str)
             if value in top.into:
                 raise self._refusal(event, bounds.twice(value))
             top.key = value
+            top.key_line = _line(event)
+
+    def _mark(self, top: _Open, step: str | int, line: int) -> None:
+        if self._lines is not None:
+            self._lines[id(top.into)][step] = line
+
+    def _merge(self, done: _Open) -> None:
+        """Add what `<<` names to a mapping that is complete: what it says itself goes first."""
+        if self._lines is None or not isinstance(done.into, dict) or _MERGE not in done.into:
+            return
+        own = self._lines[id(done.into)]
+        named, line = done.into.pop(_MERGE), own.pop(_MERGE)
+        for source in named if isinstance(named, list) else [named]:
+            if not isinstance(source, dict):
+                expected = "expected a mapping, or a list of them, after `<<`"
+                raise InvalidInput(f"{self.name}, line {line}", expected)
+            theirs = self._lines[id(source)]
+            for key, value in source.items():
+                if key not in done.into:
+                    done.into[key] = value
+                    own[key] = theirs[key]

@@ -1,11 +1,13 @@
 """Engines run instances. One file each; the runner knows only the `Engine` protocol."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from roheletd.cluster.reconcile import Container, InstanceSpec, Usage
+from roheletd.cluster.container import Container, Usage
+from roheletd.cluster.reconcile import Files, InstanceSpec
+from roheletd.cluster.streams import Batch, ExecWanted
 from roheletd.errors import RoheletError
 from roheletd.fields import EngineKind
 
@@ -14,11 +16,14 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineInfo",
+    "ExecSession",
     "ImageRefused",
     "InstanceSpec",
     "Limit",
     "PortTaken",
+    "Tell",
     "Usage",
+    "to_nobody",
 ]
 
 
@@ -60,6 +65,8 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     """What answered: `name` is `Docker`, `Podman` or `process`, `address` how it was reached.
 
     `unenforced` names the limits that it cannot hold instances to on this machine.
+    `host_address` is where its instances reach this machine; empty where that is not known.
+    `ends_containers`: when it restarts, every container ends.
     """
 
     kind: EngineKind
@@ -67,6 +74,35 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     version: str
     address: str
     unenforced: tuple[Limit, ...] = ()
+    host_address: str = ""
+    ends_containers: bool = False
+
+
+class ExecSession(Protocol):
+    """A command that was started within an instance, until it is closed."""
+
+    async def read(self) -> tuple[bytes, bool] | None:
+        """What it wrote, and whether to its standard error; None: it has ended."""
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def end_input(self) -> None: ...
+
+    async def resize(self, rows: int, columns: int) -> None: ...
+
+    async def exit_code(self) -> tuple[int, str]:
+        """Once `read` gave None: how it ended, and why it could not be started if it was not."""
+
+    async def close(self) -> None:
+        """End it, if it has not ended."""
+
+
+Tell = Callable[[str, str], None]
+"""Takes what happens to an instance while it is made ready: what kind of thing, and what of it."""
+
+
+def to_nobody(_kind: str, _reason: str) -> None:
+    """Where nobody wants to know."""
 
 
 class Engine(Protocol):
@@ -84,11 +120,17 @@ class Engine(Protocol):
     async def list(self) -> list[Container]:
         """Every container of this cluster and node, running or not."""
 
-    async def run(self, spec: InstanceSpec) -> None:
-        """Create and start one copy, pulling the image first if it is absent."""
+    async def run(self, spec: InstanceSpec, tell: Tell = to_nobody) -> None:
+        """Create and start one copy, fetching the image first as `spec.pull` says."""
+
+    def doing(self) -> Mapping[str, str]:
+        """Instances that are being made ready, and how far that is; called each second."""
 
     async def start(self, container_id: str) -> None:
         """Start an existing copy again."""
+
+    async def stop(self, container_id: str, grace_s: float) -> None:
+        """End the run of a copy, which stays; one that is missing or has ended is no error."""
 
     async def remove(self, container_id: str, grace_s: float) -> None:
         """Stop (signal, then kill after `grace_s`) and delete; a missing copy is no error."""
@@ -107,6 +149,34 @@ class Engine(Protocol):
 
         Ends with `Unavailable`. An engine that has no use for images says so once, with none.
         """
+
+    def logs(
+        self,
+        container_id: str,
+        *,
+        follow: bool,
+        since_unix_s: int = 0,
+        tail: int | None = None,
+        again: bool = False,
+    ) -> AsyncIterator[Batch]:
+        """Its lines in batches; where they are followed, until it ends.
+
+        `again`: from where it was started last, if its lines have no stamps to tell from when.
+        """
+
+    async def exec_session(self, container_id: str, wanted: ExecWanted) -> ExecSession:
+        """A command within a running copy, which somebody looks at."""
+
+
+def file_variables(files: Iterable[Files], *, mounted: bool) -> dict[str, str]:
+    """How an instance finds the files that it was given, where they are `mounted` or are not."""
+    return {name: it.path if mounted else it.source for it in files for name in it.variables}
+
+
+def surrounding_variables(spec: InstanceSpec, host_address: str) -> dict[str, str]:
+    """How an instance reaches other services: `ROHE_HOST`, at the port in `ROHE_SERVICE_…_PORT`."""
+    host = {"ROHE_HOST": host_address} if host_address else {}
+    return {**spec.surroundings.variables, **host}
 
 
 def port_variables(bound: Mapping[int, int]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -11,6 +12,9 @@ from roheletd.engines import Engine
 from roheletd.engines.discovery import find_socket
 from roheletd.fields import EngineKind
 
+if TYPE_CHECKING:
+    from roheletd.engines.docker_images import DockerImages
+
 
 class Chosen(Struct, frozen=True, kw_only=True):
     """`engine` is None on a node that runs nothing."""
@@ -18,10 +22,18 @@ class Chosen(Struct, frozen=True, kw_only=True):
     kind: EngineKind
     engine: Engine | None
     why: str
+    images: "DockerImages | None" = None
 
 
 async def choose_engine(
-    config: EngineConfig, *, cluster: str, node: str, before: EngineKind, data_dir: Path
+    config: EngineConfig,
+    *,
+    cluster: str,
+    node: str,
+    before: EngineKind,
+    data_dir: Path,
+    host_paths: tuple[str, ...] = (),
+    disk_free_min_mib: int = 0,
 ) -> Chosen:
     """The configured engine; with `auto` the one of the last start, or else what answers now.
 
@@ -37,18 +49,43 @@ async def choose_engine(
     found = await find_socket(config.socket)
     if found.path is None and config.kind == "auto" and before != "docker":
         return _process(cluster, node, data_dir, f"no engine answers ({'; '.join(found.refusals)})")
-    return _docker(config, cluster, node, found.path)
+    return _docker(
+        config,
+        cluster,
+        node,
+        found.path,
+        host_paths=host_paths,
+        disk_free_min_mib=disk_free_min_mib,
+    )
 
 
-def _docker(config: EngineConfig, cluster: str, node: str, path: str | None) -> Chosen:
+def _docker(
+    config: EngineConfig,
+    cluster: str,
+    node: str,
+    path: str | None,
+    *,
+    host_paths: tuple[str, ...],
+    disk_free_min_mib: int,
+) -> Chosen:
     # Imported here: a node without a container engine never pays for its client.
     from roheletd.engines.docker import DockerEngine  # noqa: PLC0415
+    from roheletd.engines.pulling import Login  # noqa: PLC0415
 
     engine = DockerEngine(
-        path or config.socket, cluster=cluster, node=node, pull_stall_s=config.pull_stall_s
+        path or config.socket,
+        cluster=cluster,
+        node=node,
+        pull_stall_s=config.pull_stall_s,
+        host_paths=host_paths,
+        logins={
+            host: Login(username=it.username, password_file=it.password_file)
+            for host, it in config.registries.items()
+        },
+        disk_free_min_mib=disk_free_min_mib,
     )
     why = f"docker: {path} answers" if path else "docker: no socket answers yet"
-    return Chosen(kind="docker", engine=engine, why=why)
+    return Chosen(kind="docker", engine=engine, why=why, images=engine.store)
 
 
 def _process(cluster: str, node: str, data_dir: Path, why: str) -> Chosen:

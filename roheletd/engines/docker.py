@@ -12,25 +12,38 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from roheletd.cluster.reconcile import Container, InstanceSpec
+from roheletd.cluster.container import Container
+from roheletd.cluster.reconcile import InstanceSpec
+from roheletd.cluster.streams import Batch, ExecWanted
 from roheletd.engines import (
     EngineError,
     EngineInfo,
+    ExecSession,
     ImageRefused,
     Limit,
     PortTaken,
+    Tell,
     Usage,
     docker_api,
+    docker_streams,
+    gpus,
+    podman_api,
+    to_nobody,
 )
 from roheletd.engines.cgroup import CgroupMeter, meter
 from roheletd.engines.discovery import find_socket
 from roheletd.engines.docker_api import NOT_FOUND, Json, Refusal
+from roheletd.engines.docker_images import DockerImages
+from roheletd.engines.mounts import host_sources, missing_mount, mounts, volume_name
 from roheletd.engines.procfs import thread_cpu_s
+from roheletd.engines.pulling import Login
 from roheletd.errors import Unavailable
+from roheletd.image import has_digest
 
 if TYPE_CHECKING:
     from aiodocker import Docker
@@ -69,20 +82,31 @@ class DockerEngine:
         cluster: str,
         node: str,
         pull_stall_s: float,
+        host_paths: tuple[str, ...] = (),
+        logins: Mapping[str, Login] = {},
+        disk_free_min_mib: int = 0,
         answer_s: float = 10.0,
     ) -> None:
         self._socket = socket
         self._cluster = cluster
         self._node = node
-        self._pull_stall_s = pull_stall_s
+        self._host_paths = host_paths
         self._answer_s = answer_s
+        self.store = DockerImages(
+            self._asking,
+            stall_s=pull_stall_s,
+            logins=logins,
+            disk_free_min_mib=disk_free_min_mib,
+        )
         self._client: Docker | None = None
         self._name = "the container engine"
         self._arch = ""
         self._unenforced: tuple[Limit, ...] = ()
+        self._runtimes: tuple[str, ...] = ()
         self._init = True
+        self._host_address = ""
         self._meters: dict[str, CgroupMeter] = {}
-        self._died: set[str] = set()
+        self._unsettled: set[str] = set()
 
     async def open(self) -> EngineInfo:
         from aiodocker import Docker  # noqa: PLC0415 - 16 MB, for nodes with an engine only
@@ -96,8 +120,11 @@ class DockerEngine:
             version = await client.version()
             client.api_version = f"v{version['ApiVersion']}"
             info = await client.system.info()
+        self._host_address = await self._find_host_address()
+        self.store.root = info.get("DockerRootDir", "")
         self._name, self._init = docker_api.engine_name(version), True
         self._arch = version.get("Arch", "")
+        self._runtimes = tuple(info.get("Runtimes") or ())
         self._unenforced = docker_api.unenforced_limits(info)
         for limit in self._unenforced:
             _log.warning("%s cannot limit %s here: %s", self._name, limit, _REMEDIES[limit])
@@ -107,7 +134,20 @@ class DockerEngine:
             version=version["Version"],
             address=search.path,
             unenforced=self._unenforced,
+            ends_containers=docker_api.ends_containers(self._name, info),
+            host_address=self._host_address,
         )
+
+    async def _find_host_address(self) -> str:
+        """Not known is no reason not to run anything: names then resolve as the engine does it."""
+        found = []
+        for network in ("bridge", "podman"):
+            try:
+                async with self._asking("network") as client:
+                    found.append(await client._query_json(f"networks/{network}"))  # noqa: SLF001
+            except Refusal:
+                continue
+        return docker_api.host_address(found)
 
     async def close(self) -> None:
         for kept in self._meters.values():
@@ -151,7 +191,7 @@ class DockerEngine:
             listed = await client.containers.list(all=True, filters=filters)
         ids = {container.id for container in listed}
         self._forget_meters_except(ids)
-        self._died &= ids
+        self._unsettled &= ids
         found = [await self._described(container) for container in listed]
         return [container for container in found if container is not None]
 
@@ -161,10 +201,14 @@ class DockerEngine:
         None: it has been removed since it was listed.
         """
         seen = docker_api.container(listed)
+        if seen.stranger:
+            return seen
         try:
             if seen.state == "exited":
                 return await self._ended(seen, listed)
-            if seen.state == "running" and (seen.id in self._died or seen.id not in self._meters):
+            if seen.state == "running" and (
+                seen.id in self._unsettled or seen.id not in self._meters
+            ):
                 return await self._verified(seen, listed)
         except Refusal as refusal:
             if refusal.status == NOT_FOUND:
@@ -172,23 +216,25 @@ class DockerEngine:
             raise
         return seen
 
-    async def _verified(self, seen: Container, listed: "DockerContainer") -> Container:
+    async def _verified(self, seen: Container, listed: "DockerContainer") -> Container | None:
         """A running container, or one that has ended though the list does not say so yet.
 
-        dockerd tells of a death before its list shows it, by as long as its clean-up takes. An
-        inspection waits for that clean-up, and nothing else would tell again.
+        dockerd tells of a death before its list shows it, by as long as its clean-up takes, and of
+        a pause. An inspection waits for that, and nothing else would tell again.
         """
-        self._died.discard(seen.id)
+        self._unsettled.discard(seen.id)
         async with self._asking("inspect"):
             inspected = await listed.show()
         if not inspected["State"]["Running"]:
             return await self._ended(replace(seen, state="exited"), listed)
         self._measure(inspected)
-        return seen
+        return replace(seen, paused=inspected["State"]["Paused"])
 
-    async def _ended(self, seen: Container, listed: "DockerContainer") -> Container:
+    async def _ended(self, seen: Container, listed: "DockerContainer") -> Container | None:
         async with self._asking("inspect"):
             inspected = await listed.show()
+        if docker_api.is_going(inspected):
+            return None
         reason = docker_api.exit_reason(inspected, await self._last_line(listed))
         return replace(
             seen,
@@ -229,51 +275,92 @@ class DockerEngine:
         if kept is not None:
             kept.close()
 
-    async def run(self, spec: InstanceSpec) -> None:
+    async def run(self, spec: InstanceSpec, tell: Tell = to_nobody) -> None:
         if not spec.image:
             raise EngineError(f"{spec.service} names no image to run in {self._name}", retry=False)
-        if spec.gpus and self._name == "Podman":
-            raise EngineError(
-                "Podman's Docker API drops GPUs without a word: GPU services need Docker here",
-                retry=False,
-            )
+        if self._name == "Docker" and (lack := gpus.lacks_runtime(spec.gpus, self._runtimes)):
+            raise EngineError(lack)
         try:
-            await self._create_and_start(spec)
+            await self._create_and_start(spec, tell)
         except Refusal as refusal:
             if not self._gives_up_init(refusal.message):
                 raise
-            await self._create_and_start(spec)
+            await self._create_and_start(spec, tell)
 
-    async def _create_and_start(self, spec: InstanceSpec) -> None:
-        asked, container = await self._create(spec)
+    async def _create_and_start(self, spec: InstanceSpec, tell: Tell) -> None:
+        asked, container = await self._create(spec, tell)
         try:
             await self._start(container, spec)
-            await self._verify(container, asked)
+            await self._verify(container, asked, spec)
         except EngineError:
             # A copy that never ran would hold the name against the next attempt.
             await self.remove(container.id, 0)
             raise
 
-    async def _create(self, spec: InstanceSpec) -> "tuple[Json, DockerContainer]":
-        """Create; where the image is missing, pull it and create again."""
-        try:
-            return await self._create_once(spec)
-        except Refusal as refusal:
-            if refusal.status != NOT_FOUND:
-                raise
-        await self.pull_image(spec.image)
+    async def _create(self, spec: InstanceSpec, tell: Tell) -> "tuple[Json, DockerContainer]":
+        """Create; where the image is missing, or may be newer elsewhere, pull it before."""
+        if spec.pull != "always" or has_digest(spec.image):
+            try:
+                return await self._create_once(spec)
+            except Refusal as refusal:
+                if refusal.status != NOT_FOUND:
+                    raise
+        if spec.pull == "never":
+            raise ImageRefused(f"image {spec.image} is not on this node, and `pull` is never")
+        await self.store.pull(spec.image, spec.instance, tell)
         return await self._create_once(spec)
 
     async def _create_once(self, spec: InstanceSpec) -> "tuple[Json, DockerContainer]":
-        body = docker_api.create_body(spec, unenforced=self._unenforced, init=self._init)
+        body = docker_api.create_body(
+            spec,
+            unenforced=self._unenforced,
+            init=self._init,
+            render_nodes=gpus.render_nodes() if spec.gpus else {},
+            host_address=self._host_address,
+        )
+        if spec.volumes or spec.files:
+            sources = host_sources(spec.volumes, self._host_paths)
+            await self._make_volumes(spec)
+            body["HostConfig"]["Mounts"] = mounts(spec, sources)
         name = docker_api.container_name(spec)
+        by_podman = gpus.cdi_names(spec.gpus) if self._name == "Podman" else ()
+        if by_podman:
+            body = podman_api.with_devices(body, by_podman)
         try:
             async with self._asking("create", work_s=_WORK_S) as client:
+                if by_podman:
+                    return body, await _create_by_podman(client, body, name)
                 return body, await client.containers.create(body, name=name)
         except Refusal as refusal:
-            if docker_api.is_name_taken(refusal):
+            if not docker_api.is_name_taken(refusal):
+                raise
+            if not await self._has_gone(name):
                 raise await self._name_conflict(name) from None
+        return await self._create_once(spec)
+
+    async def _has_gone(self, name: str) -> bool:
+        """Whether the container of that name was on its way out, and has gone now."""
+        try:
+            async with self._asking("removal") as client:
+                container = await client.containers.get(name)
+                if docker_api.is_going(container):
+                    await container.wait(condition="removed")
+                    return True
+        except Refusal as refusal:
+            if refusal.status == NOT_FOUND:
+                return True
             raise
+        return False
+
+    async def _make_volumes(self, spec: InstanceSpec) -> None:
+        """With labels that say whose they are; one that is there is kept as it is."""
+        labels = docker_api.identity_labels(spec)
+        async with self._asking("creation of volumes", work_s=_WORK_S) as client:
+            for volume in spec.volumes:
+                if volume.name is not None:
+                    name = volume_name(spec, volume)
+                    made = {"Name": name, "Labels": labels}
+                    await client.volumes.create(made)  # type: ignore[no-untyped-call]
 
     def _gives_up_init(self, message: str) -> bool:
         """True, once, where the engine has no init program: better without than not at all."""
@@ -306,15 +393,17 @@ class DockerEngine:
             ports = docker_api.taken_ports(refusal.message, spec)
             if ports:
                 raise PortTaken(ports) from None
+            if unknown := gpus.unresolved(refusal.message):
+                raise EngineError(unknown) from None
             if docker_api.is_not_executable(refusal.message):
                 raise ImageRefused(f"image {spec.image}: {refusal}") from None
             raise
 
-    async def _verify(self, container: "DockerContainer", asked: Json) -> None:
+    async def _verify(self, container: "DockerContainer", asked: Json, spec: InstanceSpec) -> None:
         """Refuse an instance that runs without the limits it was promised to be held to."""
         async with self._asking("inspect"):
             inspected = await container.show()
-        lost = docker_api.dropped(asked, inspected)
+        lost = docker_api.dropped(asked, inspected) or missing_mount(spec, inspected)
         if lost:
             raise EngineError(f"{self._name} did not keep what was asked: {lost}", retry=False)
         self._measure(inspected)
@@ -323,6 +412,15 @@ class DockerEngine:
         async with self._asking("start", work_s=_WORK_S) as client:
             await client.containers.container(container_id).start()
         self._forget_meter(container_id)  # its cgroup is a new one
+
+    async def stop(self, container_id: str, grace_s: float) -> None:
+        whole_s = math.ceil(grace_s)
+        try:
+            async with self._asking("stop", work_s=_WORK_S + whole_s) as client:
+                await client.containers.container(container_id).stop(t=whole_s)
+        except Refusal as refusal:
+            if refusal.status != NOT_FOUND:
+                raise
 
     async def remove(self, container_id: str, grace_s: float) -> None:
         whole_s = math.ceil(grace_s)
@@ -335,6 +433,9 @@ class DockerEngine:
         except Refusal as refusal:
             if refusal.status != NOT_FOUND and "already in progress" not in refusal.message:
                 raise
+
+    def doing(self) -> dict[str, str]:
+        return self.store.doing
 
     def usage(self) -> dict[str, Usage]:
         found = {}
@@ -401,33 +502,27 @@ class DockerEngine:
             raise Unavailable(f"{self._name} is gone (events): {error}") from error
 
     def _heed(self, event: bytes) -> None:
-        """Remember whom an event says to be dead; one that cannot be read may speak of anybody."""
-        self._died |= docker_api.died(event, set(self._meters))
+        """Remember whose state an event has changed; one that cannot be read may speak of anybody."""
+        self._unsettled |= docker_api.unsettled(event, set(self._meters))
 
-    async def pull_image(self, image: str) -> None:
-        """Fetch an image; given up once there is no progress for `pull_stall_s`."""
-        async with self._asking(f"pull of {image}", work_s=math.inf) as client:
-            try:
-                stalled = await _stalls(_pull(client, image), self._pull_stall_s)
-            except Refusal as refusal:
-                if not refusal.retry:  # no node could get it
-                    raise EngineError(f"image {image}: {refusal}", retry=False) from None
-                raise ImageRefused(f"image {image}: {refusal}") from None
-            if stalled:
-                raise ImageRefused(
-                    f"pulling {image} stalled: no progress for {self._pull_stall_s:g} s; "
-                    "the registry or the link to it is down or very slow"
-                )
+    def logs(
+        self,
+        container_id: str,
+        *,
+        follow: bool,
+        since_unix_s: int = 0,
+        tail: int | None = None,
+        again: bool = False,  # noqa: ARG002 - its stamps say it
+    ) -> AsyncIterator[Batch]:
+        return docker_streams.logs(
+            self._asking, container_id, follow=follow, since_unix_s=since_unix_s, tail=tail
+        )
+
+    async def exec_session(self, container_id: str, wanted: ExecWanted) -> ExecSession:
+        return await docker_streams.start_exec(self._asking, container_id, wanted)
 
     async def has_image(self, tag: str) -> bool:
-        try:
-            async with self._asking("inspect of an image") as client:
-                await client.images.inspect(tag)
-        except Refusal as refusal:
-            if refusal.status == NOT_FOUND:
-                return False
-            raise
-        return True
+        return await self.store.has(tag)
 
     async def load_image(self, archive: bytes) -> None:
         """Load what `docker save` or `engines.archive` has made."""
@@ -448,27 +543,13 @@ def _url(client: "Docker", path: str) -> str:
     return f"{client.docker_host}/{client.api_version}/{path}"
 
 
-async def _pull(client: "Docker", image: str) -> AsyncIterator[None]:
-    """One item for each step forward.
-
-    Not aiodocker's own pull: given up, it leaves its connection open, and the engine goes on.
-    """
-    asked = docker_api.pull_parameters(image)
-    async with client.session.post(_url(client, "images/create"), params=asked) as answer:
-        async for line in answer.content:
-            refusal = docker_api.refusal_in(answer.status, line)
-            if refusal is not None:
-                raise refusal
-            yield
-
-
-async def _stalls(progress: AsyncIterator[object], patience_s: float) -> bool:
-    """Read to the end; True where nothing has come for `patience_s`."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(patience_s) as end:
-            async for _ in progress:
-                end.reschedule(loop.time() + patience_s)
-    except TimeoutError:
-        return True
-    return False
+async def _create_by_podman(client: "Docker", body: Json, name: str) -> "DockerContainer":
+    """In Podman's own API, which is beside the Docker-compatible one."""
+    async with client.session.post(
+        f"{client.docker_host}/{podman_api.CREATE}",
+        json=podman_api.create_body(body, name=name),
+    ) as answer:
+        said = await answer.json(content_type=None)
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise Refusal(answer.status, said.get("message", ""))
+    return client.containers.container(said["Id"])

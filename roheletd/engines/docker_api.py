@@ -4,6 +4,7 @@ Docker and Podman differ in status codes and words, and Podman's API accepts som
 drops parts of them without a word. All of that knowledge is on this page.
 """
 
+import ipaddress
 import re
 import signal
 from collections.abc import Iterable, Mapping
@@ -14,8 +15,16 @@ from typing import Any, Literal, Protocol
 import msgspec
 from msgspec import Struct
 
-from roheletd.cluster.reconcile import Container, InstanceSpec
-from roheletd.engines import EngineError, Limit, port_variables
+from roheletd.cluster.container import Container
+from roheletd.cluster.reconcile import InstanceSpec
+from roheletd.engines import (
+    EngineError,
+    Limit,
+    file_variables,
+    gpus,
+    port_variables,
+    surrounding_variables,
+)
 from roheletd.image import short_name
 from roheletd.model import PortBinding
 
@@ -67,15 +76,23 @@ _EXPLANATIONS: tuple[tuple[str, str, bool], ...] = (
         "the engine cannot pass GPUs to containers: install the NVIDIA container toolkit",
         True,
     ),
+    (
+        "containerd.sock: connect:",
+        "containerd does not answer: sudo systemctl restart containerd",
+        True,
+    ),
+    ("nvidia-container-cli: device error", "the GPU is not there now: see nvidia-smi -L", True),
     ("manifest unknown", "image not found in its registry", True),
     ("repository does not exist", "image not found in its registry", True),
     ("name unknown", "image not found in its registry", True),
     ("pull access denied", "image not found in its registry, or it needs a login", True),
     ("unauthorized", "the registry wants a login", True),
+    ("no basic auth credentials", "the registry wants a login", True),
     ("no such host", "registry unreachable", True),
     ("unreachable", "registry unreachable", True),
     ("connection refused", "registry unreachable", True),
     ("i/o timeout", "registry unreachable", True),
+    ("unexpected EOF", "the connection to the registry broke", True),
     ("Client.Timeout", "registry unreachable", True),
     ("no space left on device", "the disk is full", True),
     ("no matching manifest", "the image is not made for this node's processor", True),
@@ -107,31 +124,40 @@ def ours(cluster: str, node: str) -> dict[str, list[str]]:
     return {"label": [f"{CLUSTER}={cluster}", f"{NODE}={node}"]}
 
 
-def create_body(spec: InstanceSpec, *, unenforced: tuple[Limit, ...], init: bool) -> dict[str, Any]:
+def create_body(
+    spec: InstanceSpec,
+    *,
+    unenforced: tuple[Limit, ...],
+    init: bool,
+    render_nodes: Mapping[str, tuple[str, ...]] = {},
+    host_address: str = "",
+) -> dict[str, Any]:
     """The request that creates `spec`, less the limits that this engine cannot hold."""
+    host = _host_config(spec, unenforced=unenforced, init=init, render_nodes=render_nodes)
+    host |= _resolver(spec, host_address)
+    variables = {**surrounding_variables(spec, host_address), **environment(spec)}
     return {
         "Image": spec.image,
-        "Env": [f"{key}={value}" for key, value in sorted(environment(spec).items())],
-        "Labels": {
-            **spec.labels,
-            CLUSTER: spec.cluster,
-            NODE: spec.node,
-            SERVICE: spec.service,
-            INSTANCE: spec.instance,
-            DIGEST: spec.digest,
-        },
+        "Env": [f"{key}={value}" for key, value in sorted(variables.items())],
+        "Labels": {**spec.labels, **identity_labels(spec), NODE: spec.node, DIGEST: spec.digest},
         "ExposedPorts": {_port(port): {} for port in spec.ports},
         # An image's own check writes its result to flash each time; roheletd probes by itself.
         "Healthcheck": {"Test": ["NONE"]},
-        "HostConfig": _host_config(spec, unenforced=unenforced, init=init),
+        "HostConfig": host,
         **({"Cmd": list(spec.command)} if spec.command else {}),
     }
+
+
+def identity_labels(spec: InstanceSpec) -> dict[str, str]:
+    """Whose something is, wherever it is."""
+    return {CLUSTER: spec.cluster, SERVICE: spec.service, INSTANCE: spec.instance}
 
 
 def environment(spec: InstanceSpec) -> dict[str, str]:
     """In a container an instance binds the container's port; the engine leads the host's to it."""
     bound = {port.container_port: port.container_port for port in spec.ports}
-    return {**spec.env, **port_variables(bound)}
+    files = file_variables(spec.files, mounted=True)
+    return {**files, **spec.env, **port_variables(bound), **gpus.variables(spec.gpus)}
 
 
 def _port(port: PortBinding) -> str:
@@ -139,7 +165,11 @@ def _port(port: PortBinding) -> str:
 
 
 def _host_config(
-    spec: InstanceSpec, *, unenforced: tuple[Limit, ...], init: bool
+    spec: InstanceSpec,
+    *,
+    unenforced: tuple[Limit, ...],
+    init: bool,
+    render_nodes: Mapping[str, tuple[str, ...]],
 ) -> dict[str, Any]:
     config: dict[str, Any] = {
         "LogConfig": _LOG,
@@ -159,10 +189,33 @@ def _host_config(
     if spec.memory_mib and "memory" not in unenforced:
         config["Memory"] = spec.memory_mib * 2**20
         config["MemorySwap"] = config["Memory"]  # the same figure: no swap beside it
-    if spec.gpus:
-        devices = [gpu.id for gpu in spec.gpus]
-        config["DeviceRequests"] = [{"DeviceIDs": devices, "Capabilities": [["gpu"]]}]
-    return config
+    return config | gpus.host_config(spec.gpus, render_nodes)
+
+
+def _resolver(spec: InstanceSpec, host_address: str) -> dict[str, list[str]]:
+    """That of this node, alone: with others beside it, some C libraries ask all and take the first.
+
+    It passes on what it does not know.
+    """
+    if not (host_address and spec.surroundings.search):
+        return {}
+    return {"Dns": [host_address], "DnsSearch": list(spec.surroundings.search)}
+
+
+def host_address(networks: Iterable[Json]) -> str:
+    """The gateway of the network that containers are put into; empty where none is known."""
+    for network in networks:
+        ipam = network.get("IPAM") or {}
+        for config in ipam.get("Config") or ():
+            subnet = config.get("Subnet") or ""
+            if ":" in subnet:
+                continue
+            if gateway := config.get("Gateway"):
+                return str(gateway)
+            # Docker leaves it out where it chose the subnet itself: it is its first address.
+            if subnet:
+                return str(next(ipaddress.ip_network(subnet, strict=False).hosts()))
+    return ""
 
 
 def _quota(millicores: int) -> dict[str, int]:
@@ -183,9 +236,7 @@ def dropped(asked: Json, inspected: Json) -> str:
     for key in ("CpusetCpus", "CpuQuota", "Memory"):
         if key in asked["HostConfig"] and kept.get(key) != asked["HostConfig"][key]:
             return f"{key} {asked['HostConfig'][key]} became {kept.get(key)}"
-    if "DeviceRequests" in asked["HostConfig"] and not kept.get("DeviceRequests"):
-        return "DeviceRequests vanished"
-    return ""
+    return gpus.dropped(asked["HostConfig"], kept)
 
 
 def pull_parameters(image: str) -> dict[str, str]:
@@ -195,12 +246,17 @@ def pull_parameters(image: str) -> dict[str, str]:
     return {"fromImage": image} | ({"tag": "latest"} if bare else {})
 
 
-def refusal_in(status: int, line: bytes) -> Refusal | None:
-    """The error in one line of a pull, as Docker (by status) or Podman (in the stream) says it."""
-    said = msgspec.json.decode(line) if line.strip() else {}
+def step_of_pull(status: int, line: bytes) -> Json | Refusal:
+    """One line of a pull; an error is said by Docker with the status and by Podman in the line."""
+    said: Json = msgspec.json.decode(line) if line.strip() else {}
     if status >= HTTPStatus.BAD_REQUEST:
         return Refusal(status, said.get("message", ""))
-    return Refusal(0, said["error"]) if "error" in said else None
+    return Refusal(0, said["error"]) if "error" in said else said
+
+
+def ends_containers(name: str, info: Json) -> bool:
+    """Whether a restart of the engine ends them all; those of Podman have nothing to do with it."""
+    return name == "Docker" and not info.get("LiveRestoreEnabled", True)
 
 
 def engine_name(version: Json) -> str:
@@ -216,8 +272,30 @@ def container(listed: Fields) -> Container:
         digest=listed["Labels"].get(DIGEST, ""),
         state=_STATES.get(listed["State"], "exited"),
         created_s=float(listed["Created"]),
-        reason="paused by someone" if listed["State"] == "paused" else "",
+        paused=listed["State"] == "paused",
+        address=_own_address(listed),
+        stranger=_stranger(listed),
     )
+
+
+def _stranger(listed: Fields) -> str:
+    """The name of a container with our labels that we did not make; empty for one of ours.
+
+    Labels travel: with an image that was committed from a container, with a copied Compose file.
+    A name does not, for there is only one of each; a container that is being removed has none.
+    """
+    labels = listed["Labels"]
+    names = [name.strip("/") for name in listed["Names"] or ()]
+    ours = f"{labels.get(INSTANCE)}.{labels.get(NODE)}.{labels.get(CLUSTER)}"
+    is_ours = labels.get(SERVICE) and labels.get(DIGEST) and (not names or ours in names)
+    return "" if is_ours else (names or [listed["Id"][:12]])[0]
+
+
+def _own_address(listed: Fields) -> str:
+    """That of a container with a network of its own; empty for one that shares the machine's."""
+    networks = (listed["NetworkSettings"] or {}).get("Networks") or {}
+    found = (network.get("IPAddress") for network in networks.values() if network)
+    return next((str(address) for address in found if address), "")
 
 
 def exit_reason(inspected: Json, last_line: str) -> str:
@@ -282,13 +360,18 @@ class _Event(Struct, frozen=True):
     status: str
 
 
-def died(event: bytes, known: set[str]) -> set[str]:
-    """Whose end one line of the event stream tells: all that are `known` where it says nothing."""
+def unsettled(event: bytes, known: set[str]) -> set[str]:
+    """Whose state an event has changed before the list shows it: all `known` where it is cut."""
     try:
         told = msgspec.json.decode(event, type=_Event)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return known
-    return {told.id} if told.status in {"die", "died"} else set()
+    return {told.id} if told.status in {"die", "died", "pause", "unpause"} else set()
+
+
+def is_going(inspected: Fields) -> bool:
+    """Whether somebody is removing a container, which Docker takes a while for."""
+    return bool(inspected["State"]["Status"] == "removing")
 
 
 def is_name_taken(refusal: Refusal) -> bool:

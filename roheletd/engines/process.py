@@ -20,8 +20,23 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from roheletd.cluster.reconcile import Container, InstanceSpec
-from roheletd.engines import EngineError, EngineInfo, Usage, port_variables, procfs
+from roheletd.cluster.container import Container
+from roheletd.cluster.reconcile import InstanceSpec
+from roheletd.cluster.streams import Batch, ExecWanted
+from roheletd.engines import (
+    EngineError,
+    EngineInfo,
+    ExecSession,
+    Tell,
+    Usage,
+    file_variables,
+    port_variables,
+    process_streams,
+    procfs,
+    surrounding_variables,
+    to_nobody,
+)
+from roheletd.engines.failed import NOT_FOUND_CODE, NOT_STARTED_CODE, Failed
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +45,7 @@ _LOG_BYTES_KEPT = 1 << 16
 _LAST_LINE_CHARS_MAX = 200
 _KILL_S = 10.0
 _GONE = -1
+_LOOPBACK = "127.0.0.1"
 
 # The daemon's own environment holds what is not an instance's business: NOTIFY_SOCKET,
 # credentials, the loader paths of a PyInstaller binary.
@@ -84,6 +100,7 @@ class ProcessEngine:
         self._markers = {"ROHE_CLUSTER": cluster, "ROHE_NODE": node}
         self._copies: dict[str, _Copy] = {}
         self._changed = asyncio.Event()
+        self._cuts = process_streams.Cuts()
 
     async def open(self) -> EngineInfo:
         _check_kernel()
@@ -173,15 +190,22 @@ class ProcessEngine:
             for copy in self._copies.values()
         ]
 
-    async def run(self, spec: InstanceSpec) -> None:
+    async def run(self, spec: InstanceSpec, tell: Tell = to_nobody) -> None:  # noqa: ARG002
         if not spec.command:
             raise EngineError(
                 f"{spec.service} names no command, and this node runs no container images",
                 retry=False,
             )
+        if spec.volumes:
+            raise EngineError(
+                f"{spec.service} has volumes, and a process sees the files of its node alone: "
+                "they need a container engine",
+                retry=False,
+            )
         if self._copy_of(spec.instance) is not None:
             raise EngineError(f"an earlier copy of {spec.instance} is still being removed")
         self._log_of(spec.instance).unlink(missing_ok=True)
+        self._cuts.begun(self._log_of(spec.instance))
         pid = self._spawn(spec)
         copy = _Copy(
             id=f"{pid}.{procfs.read_stat(pid).start_ticks}",
@@ -233,6 +257,7 @@ class ProcessEngine:
         asyncio.get_running_loop().remove_reader(copy.pidfd)
         copy.exit_code = _reap(copy)
         self._sweep(copy.instance)
+        self._cuts.ended(self._log_of(copy.instance))
         copy.reason = _exit_reason(copy.exit_code, _last_line(self._log_of(copy.instance)))
         copy.let_go()
         copy.ended.set()
@@ -242,17 +267,26 @@ class ProcessEngine:
             self._copies.pop(copy.id, None)
         self._changed.set()
 
+    async def stop(self, container_id: str, grace_s: float) -> None:
+        copy = self._copies.get(container_id)
+        if copy is not None and not await _ends(copy, signal.SIGTERM, grace_s):
+            self._sweep(copy.instance)
+            if not await _ends(copy, signal.SIGKILL, _KILL_S):
+                raise EngineError(f"{copy.instance} (pid {copy.pid}) cannot be killed")
+
     async def remove(self, container_id: str, grace_s: float) -> None:
         copy = self._copies.get(container_id)
         if copy is None:
             return
-        if not await _ends(copy, signal.SIGTERM, grace_s):
-            self._sweep(copy.instance)
-            if not await _ends(copy, signal.SIGKILL, _KILL_S):
-                raise EngineError(f"{copy.instance} (pid {copy.pid}) cannot be killed")
+        await self.stop(container_id, grace_s)
         self._copies.pop(container_id, None)
         self._log_of(copy.instance).unlink(missing_ok=True)
+        self._cuts.begun(self._log_of(copy.instance))
         self._changed.set()
+
+    def doing(self) -> dict[str, str]:
+        """What there is to be made ready takes no time."""
+        return {}
 
     def usage(self) -> dict[str, Usage]:
         """Also cuts the logs, since nothing else here runs each second."""
@@ -261,7 +295,8 @@ class ProcessEngine:
             if copy.running:
                 with contextlib.suppress(OSError):  # ended, and we are about to be told
                     found[copy.id] = procfs.usage(copy.stat)
-                    _cut(self._log_of(copy.instance))
+                    log = self._log_of(copy.instance)
+                    self._cuts.cut(log, _cut(log))
         return found
 
     def threads(self, container_id: str) -> dict[int, float]:
@@ -269,6 +304,41 @@ class ProcessEngine:
         if copy is None or not copy.running:
             return {}
         return procfs.thread_cpu_s(procfs.threads(copy.pid))
+
+    def logs(
+        self,
+        container_id: str,
+        *,
+        follow: bool,
+        since_unix_s: int = 0,
+        tail: int | None = None,
+        again: bool = False,
+    ) -> AsyncIterator[Batch]:
+        copy = self._copies.get(container_id)
+        if copy is None:
+            raise EngineError(f"process {container_id} is gone")
+        return process_streams.logs(
+            self._log_of(copy.instance),
+            self._cuts,
+            running=lambda: copy.running,
+            follow=follow,
+            since=since_unix_s > 0,
+            tail=tail,
+            again=again,
+        )
+
+    async def exec_session(self, container_id: str, wanted: ExecWanted) -> ExecSession:
+        copy = self._copies.get(container_id)
+        if copy is None or not copy.running:
+            raise EngineError(f"{wanted.instance} has just ended")
+        try:
+            with _pinned(tuple(os.sched_getaffinity(copy.pid))):
+                environment = process_streams.environment_of(copy.pid)
+                return process_streams.start_exec(wanted, environment)
+        except OSError as error:
+            why = f"cannot start {wanted.command[0]}: {os.strerror(error.errno or 0).lower()}"
+            missing = isinstance(error, FileNotFoundError)
+            return Failed(NOT_FOUND_CODE if missing else NOT_STARTED_CODE, why)
 
     async def images(self) -> AsyncIterator[tuple[str, ...]]:
         yield ()
@@ -301,7 +371,9 @@ def _environment(spec: InstanceSpec) -> dict[str, str]:
         "ROHE_DIGEST": spec.digest,
     }
     ports = port_variables({port.container_port: port.host_port for port in spec.ports})
-    return inherited | spec.env | identity | ports
+    files = file_variables(spec.files, mounted=False)
+    around = surrounding_variables(spec, _LOOPBACK)
+    return inherited | around | files | spec.env | identity | ports
 
 
 @contextlib.contextmanager
@@ -370,17 +442,21 @@ async def _ends(copy: _Copy, number: signal.Signals, within_s: float) -> bool:
     return True
 
 
-def _cut(path: Path) -> None:
-    """Keep the end of a log that has grown too long; a line written meanwhile may be lost."""
+def _cut(path: Path) -> int:
+    """Keep the end of a log that has grown too long; a line written meanwhile may be lost.
+
+    How many bytes went.
+    """
     try:
         size = path.stat().st_size
     except FileNotFoundError:  # deleted behind our back; the process writes on, to nobody
-        return
+        return 0
     if size <= _LOG_BYTES_MAX:
-        return
+        return 0
     with path.open("r+b") as log:
-        log.seek(-_LOG_BYTES_KEPT, os.SEEK_END)
+        gone = log.seek(-_LOG_BYTES_KEPT, os.SEEK_END)
         kept = log.read()
         log.truncate(0)
     with path.open("ab") as log:
         log.write(kept)
+    return gone

@@ -1,6 +1,7 @@
 """Tells MQTT what is retained about this node and its leadership, whenever that has changed."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import msgspec
@@ -9,8 +10,17 @@ from msgspec.structs import replace
 from roheletd.api.collaborators import Log
 from roheletd.cluster.events import Event
 from roheletd.cluster.state import ClusterState
-from roheletd.messages import Challenge, LeaderNotice, NodeStatus, Sealer, Topics
-from roheletd.telemetry import Repetition, Telemetry
+from roheletd.instance_use import InstanceUse, without_use
+from roheletd.messages import (
+    Challenge,
+    InstancesNotice,
+    LeaderNotice,
+    NodeStatus,
+    Sealer,
+    Topics,
+)
+from roheletd.repetition import Repetition
+from roheletd.telemetry import Telemetry
 
 
 class Publisher(Protocol):
@@ -31,7 +41,10 @@ class Publisher(Protocol):
 
 
 class Announcer:
-    """This node's voice. Status and leadership are retained; telemetry and events are not."""
+    """This node's voice. Status, leadership and instances are retained; nothing else is.
+
+    `instances` gives those of this node as they are now.
+    """
 
     name = "announcer"
 
@@ -45,8 +58,10 @@ class Announcer:
         challenge: Challenge,
         log: Log,
         state: ClusterState,
+        address: str = "",
     ) -> None:
         self._node = node
+        self._address = address
         self._version = version
         self._topics = topics
         self._sealer = sealer
@@ -55,13 +70,15 @@ class Announcer:
         self._state = state
         self._link: Publisher | None = None
         self._said: tuple[NodeStatus, str] | None = None
+        self._said_instances: InstancesNotice | None = None
+        self.instances: Callable[[], tuple[InstanceUse, ...]] = tuple
         self._repetition = Repetition()
         self._wake = asyncio.Event()
 
     def linked(self, link: Publisher | None) -> None:
         """There is a broker now (say everything again), or there is none."""
         self._link = link
-        self._said = None
+        self._said = self._said_instances = None
         self._repetition = Repetition()
         self._wake.set()
 
@@ -72,9 +89,12 @@ class Announcer:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if self._link is None:
+                continue
             news = (self._status("online"), self._challenge.nonce)
-            if self._link is not None and news != self._said:
+            if news != self._said:
                 self._said = news if self._announce(self._link) else None
+            self._announce_instances(self._link)
 
     def say(self, topic: str, payload: bytes) -> None:
         """A reply to one command; lost with the link, as its sender is."""
@@ -110,6 +130,22 @@ class Announcer:
         """The last retained word of a clean stop."""
         topic = self._topics.status(self._node)
         return topic, self._sealer.seal(topic, self._status("offline"))
+
+    def _announce_instances(self, link: Publisher) -> None:
+        notice = InstancesNotice(
+            node=self._node,
+            address=self._address,
+            instances=tuple(without_use(use) for use in self.instances()),
+        )
+        # How long they have been healthy is said with them, and is no news by itself.
+        news = replace(
+            notice, instances=tuple(replace(it, healthy_for_s=None) for it in notice.instances)
+        )
+        if news != self._said_instances:
+            topic = self._topics.instances(self._node)
+            sealed = self._sealer.seal(topic, notice)
+            said = link.publish(topic, sealed, qos=1, retain=True)
+            self._said_instances = news if said else None
 
     def _announce(self, link: Publisher) -> bool:
         """False where the link does not take it all, and it has to be said again."""

@@ -23,6 +23,7 @@ from roheletd.loops.openers import Copy, Openers
 from roheletd.loops.proposer import Proposer
 from roheletd.messages import (
     Dropped,
+    InstancesNotice,
     LeaderNotice,
     NodeStatus,
     Opened,
@@ -69,11 +70,16 @@ class Receiver:
         self.boots: dict[str, int] = {}
         """Member id to its start that was heard last."""
         self.on_dropped: Callable[[frames.Dropped], None] = lambda _found: None
+        self.on_instances: Callable[[], None] = lambda: None
+        self._stream = topics.stream(node)
+        self.on_stream: Callable[[str, bytes, int], None] = lambda *_: None
         self._framed = {topics.log, topics.raft(node), topics.snapshot(node)}
 
     def receive(self, topic: str, payload: bytes, link: int) -> None:
         if topic in self._framed:
             self._on_frame(topic, payload, link)
+        elif topic == self._stream:
+            self.on_stream(topic, payload, link)
         elif topic == self._topics.command:
             if self._proposer.leads:  # others have no say, and another nonce
                 self._inbox.receive(topic, payload)
@@ -132,10 +138,18 @@ class Receiver:
             if topic == self._topics.telemetry(sender):
                 self._heard(sender)
                 self._soft.heard_telemetry(replace(found.read(Telemetry), node=sender))
+                self.on_instances()
+            elif topic == self._topics.instances(sender):
+                self._on_instances(sender, found.read(InstancesNotice))
             elif topic == self._topics.status(sender):
                 self._on_status(sender, found.read(NodeStatus), link, will=found.stamp.will)
         except InvalidInput:
             self._soft.count_dropped("not understood")
+
+    def _on_instances(self, node: str, notice: InstancesNotice) -> None:
+        self._soft.addresses[node] = notice.address
+        self._soft.heard_instances(node, notice.instances)
+        self.on_instances()
 
     def _on_status(self, node: str, status: NodeStatus, link: int, *, will: bool) -> None:
         if status.state == "online":

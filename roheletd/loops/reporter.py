@@ -20,8 +20,9 @@ from roheletd.cluster.membership import Membership
 from roheletd.cluster.soft import SoftState
 from roheletd.collectors import Collectors
 from roheletd.errors import Unavailable
+from roheletd.instance_use import InstanceUse
 from roheletd.model import Node
-from roheletd.telemetry import InstanceUse, Telemetry, report
+from roheletd.telemetry import Telemetry, report
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Reporter:
         *,
         node: str,
         labels: dict[str, str],
+        host_paths: tuple[str, ...],
         beat: Beat,
         collectors: Collectors,
         log: Log,
@@ -62,6 +64,7 @@ class Reporter:
         self._node = node
         self._admitted = admitted
         self._labels = labels
+        self._host_paths = host_paths
         self._beat = beat
         self._collectors = collectors
         self._log = log
@@ -101,6 +104,7 @@ class Reporter:
             arch=self._collectors.arch(),
             engine=self._soft.engine.kind,
             labels=self._labels,
+            host_paths=self._host_paths,
             mac_address=self._mac_address,
             frequency_ghz=self._frequency_ghz,
         )

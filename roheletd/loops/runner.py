@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from random import Random
 
 from msgspec.structs import replace
@@ -18,13 +18,17 @@ from roheletd.clock import Clock
 from roheletd.cluster.events import Events
 from roheletd.cluster.instances import Happening, Instances, instance_of
 from roheletd.cluster.orders import Orders
-from roheletd.cluster.reconcile import Action, Plan, Remove, Run, Start
+from roheletd.cluster.reconcile import Action, Plan, Remove, Run, Start, Stop
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.engines import Engine, EngineError, EngineInfo, ImageRefused, PortTaken
 from roheletd.errors import Unavailable
+from roheletd.instance_use import InstanceUse
+from roheletd.loops.cancellation import heed_cancellation
 from roheletd.loops.engine_news import EngineNews
-from roheletd.telemetry import InstanceUse
+from roheletd.loops.furnisher import Furnisher
+from roheletd.loops.instance_news import InstanceNews
+from roheletd.loops.waiting import news_or_time
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +47,7 @@ class Runner:
         self,
         *,
         engine: Engine,
+        furnisher: Furnisher,
         node: str,
         state: ClusterState,
         soft: SoftState,
@@ -52,17 +57,20 @@ class Runner:
         orders: Callable[[], Orders | None],
     ) -> None:
         self._engine = engine
+        self._furnisher = furnisher
         self._orders = orders
-        self._node = node
-        self._state = state
         self._soft = soft
-        self._events = events
         self._clock = clock
         self._rng = rng
         self._instances = Instances()
-        self._news = EngineNews(soft, events)
+        self._engine_news = EngineNews(soft, events)
         self._slots = asyncio.Semaphore(ACTIONS_AT_ONCE)
         self._wake = asyncio.Event()
+        self.news = InstanceNews(
+            self._instances, engine, node=node, state=state, events=events, clock=clock
+        )
+        self.news.on_verdict = self.wake
+        self._tell = self.news.tell
 
     def wake(self) -> None:
         self._wake.set()
@@ -72,11 +80,12 @@ class Runner:
         usage = self._engine.usage() if self._soft.engine.reachable else {}
         gpus, now_s = self._soft.gpu_processes, self._clock.now_s()
         self._instances.measure(usage, now_s, threads=self._engine.threads, gpus=gpus)
+        self.news.look()
         return self.instances()
 
     def instances(self) -> tuple[InstanceUse, ...]:
         """Every instance placed here, with its use as of the last report."""
-        return self._instances.now(self._state.placements_on(self._node))
+        return self.news.now()
 
     async def run(self) -> None:
         failures = 0
@@ -87,8 +96,8 @@ class Runner:
                     await self._serve()
                 # A refusal of the list itself is no better than no answer: ask again, later.
                 except* (Unavailable, EngineError) as group:
-                    self._news.lost(str(group.exceptions[0]))
-                _heed_cancellation()
+                    self._engine_news.lost(str(group.exceptions[0]))
+                heed_cancellation()
                 steady = self._clock.now_s() - begun_s >= STEADY_S
                 failures = 1 if steady else failures + 1
                 pause_s = 2.0 ** min(failures, 10) * self._rng.uniform(0.1, 0.2)
@@ -102,31 +111,26 @@ class Runner:
         self._instances.reset()
         async with asyncio.TaskGroup() as actions:
             actions.create_task(self._watch(), name="engine changes")
-            actions.create_task(self._news.follow_images(self._engine), name="engine images")
+            actions.create_task(self._engine_news.follow_images(self._engine), name="engine images")
             while True:
                 self._wake.clear()
                 plan = await self._plan(info)
                 for action in plan.actions:
                     actions.create_task(self._act(action), name=instance_of(action))
-                await self._wait(plan.look_again_s)
+                await news_or_time(self._wake, plan.look_again_s, self._clock)
 
     async def _watch(self) -> None:
         async for _ in self._engine.changes():
             self._wake.set()
 
-    async def _wait(self, until_s: float) -> None:
-        timeout_s = None if math.isinf(until_s) else max(0.0, until_s - self._clock.now_s())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._wake.wait()
-
     async def _plan(self, info: EngineInfo) -> Plan:
         self._instances.about_to_list()
-        containers = await self._engine.list()
-        self._news.answers(info)
+        containers = self._engine_news.listed(info, await self._engine.list())
+        self._engine_news.answers(info)
         if (orders := self._orders()) is None:
             # Nothing is known of what is wanted, which is not the same as nothing is wanted.
             return Plan(actions=(), look_again_s=math.inf)
+        self._furnisher.expect(orders.run, containers)
         now_s = self._clock.now_s()
         plan, happenings = self._instances.next_plan(
             orders.run, containers, now_s, partings=orders.parting
@@ -143,6 +147,7 @@ class Runner:
             self._refused(action, error)
         finally:
             self._instances.finished(action)
+            self.news.look()
             self._wake.set()
 
     def _refused(self, action: Action, error: EngineError) -> None:
@@ -159,19 +164,17 @@ class Runner:
     async def _carry_out(self, action: Action) -> None:
         match action:
             case Run(spec=spec):
-                await self._engine.run(spec)
-            case Start(container_id=container_id):
+                tell = partial(self._step, spec.instance)
+                await self._engine.run(self._furnisher.furnish(spec), tell)
+            case Start(instance=instance, container_id=container_id):
+                self._furnisher.renew(instance)
                 await self._engine.start(container_id)
+            case Stop(instance=instance, container_id=container_id, reason=reason):
+                self._tell(Happening("restarting", instance, reason))
+                await self._engine.stop(container_id, action.grace_s)
             case Remove(instance=instance, container_id=container_id, reason=reason):
                 self._tell(Happening("stopping", instance, reason))
                 await self._engine.remove(container_id, action.grace_s)
 
-    def _tell(self, *happenings: Happening) -> None:
-        for happening in happenings:
-            self._events.add(happening.kind, happening.subject, happening.reason)
-
-
-def _heed_cancellation() -> None:
-    """A task group that fails while it is cancelled tells of the failure only (Python 3.11)."""
-    if (task := asyncio.current_task()) is not None and task.cancelling():
-        raise asyncio.CancelledError
+    def _step(self, instance: str, kind: str, reason: str) -> None:
+        self._tell(Happening(kind, instance, reason))

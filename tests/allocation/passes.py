@@ -41,11 +41,17 @@ def view_of(
     conditions: Mapping[str, Condition] | None = None,
     lost_for_s: Mapping[str, float] | None = None,
 ) -> View:
-    """What is lost is in the condition of being lost."""
+    """What is lost is in the condition of being lost; whatever is placed is healthy."""
     lost = lost_for_s or {}
     well = dict.fromkeys(cluster.state.registrations, Condition())
     gone = dict.fromkeys(lost, Condition(liveness="lost"))
-    return View(conditions={**well, **gone, **(conditions or {})}, lost_for_s=lost)
+    healthy = frozenset(cluster.state.placements)
+    return View(
+        conditions={**well, **gone, **(conditions or {})},
+        lost_for_s=lost,
+        available=healthy,
+        settled=healthy,
+    )
 
 
 def run_pass(

@@ -40,6 +40,8 @@ def view_of(cluster: Cluster) -> View:
         displaced=cluster.away.displaced,
         stranded=cluster.away.stranded,
         lost_for_s=dict(cluster.away.lost_for_s),
+        available=frozenset(cluster.driver.state.placements),
+        settled=frozenset(cluster.driver.state.placements),
     )
 
 
@@ -63,8 +65,13 @@ def play(
 
 
 def settle(cluster: Cluster, seen: Counter[str]) -> None:
-    """Pass after pass, until one changes nothing: affinity may need as many as there are links."""
-    for _ in range(3 + len(cluster.driver.state.services)):
+    """Pass after pass, until one changes nothing.
+
+    Affinity may need as many as there are links, and a changed service one for each instance.
+    """
+    services = cluster.driver.state.services
+    old = sum(known.service.replicas for known in services.values() if known.is_changing)
+    for _ in range(3 + len(services) + old):
         found = one_pass(cluster, seen)
         cluster.away.displaced = cluster.away.stranded = frozenset()
         if found.is_empty:

@@ -119,25 +119,42 @@ def decide(
 
 
 def _turn(state: ClusterState, known: Definition, away: Away) -> Turn:
+    """Whatever is placed is healthy, so that each pass may replace as many as `parallel` says."""
     service = known.service
     usable = [
         at
         for at in state.placements.values()
-        if at.service == service.name
-        and at.revision == known.revision
-        and at.instance not in away.displaced
+        if at.service == service.name and at.instance not in away.displaced
     ]
-    usable.sort(key=lambda at: (at.node in away.lost_for_s, -at.score, slot(at.instance)))
-    kept = usable[: service.replicas]
+    new = [at for at in usable if at.revision == known.revision and at.node not in state.draining]
+    new.sort(key=lambda at: (at.node in away.lost_for_s, -at.score, slot(at.instance)))
+    kept = new[: service.replicas]
+    places_left = service.replicas - len(kept)
+    stale = [at for at in usable if at not in new]
+    gone = [at for at in stale if _leaves(state, at, away)]
+    moved = [at for at in gone if at.revision == known.revision][:places_left]
+    old = sorted((at for at in stale if at not in gone), key=lambda at: slot(at.instance))
+    old = old[max(0, len(old) - places_left) :]
+    replaced = old[: _may_be_replaced(service, len(kept), len(old))]
+    kept += [*moved, *old]
     names = {at.instance for at in kept}
     all_names = [instance_name(service.name, n + 1) for n in range(service.replicas)]
-    missing = [name for name in all_names if name not in names][: service.replicas - len(kept)]
-    leaving = [at for at in kept if _leaves(state, at, away)]
+    missing = [name for name in all_names if name not in names]
+    missing = missing[: max(0, service.replicas - len(kept))]
+    leaving = [at for at in kept if at in new and _leaves(state, at, away)] + moved + replaced
     return Turn(
         known=known,
         kept=kept,
         lacking=[*((name, None) for name in missing), *((at.instance, at) for at in leaving)],
     )
+
+
+def _may_be_replaced(service: Service, new: int, old: int) -> int:
+    """One that is missing is one that is under way; the others have to be enough."""
+    parallel = service.update.parallel
+    turns = parallel - (service.replicas - new - old)
+    spare = new + old - max(0, service.replicas - parallel)
+    return max(0, min(turns, spare))
 
 
 def witnesses_of(state: ClusterState) -> frozenset[str]:

@@ -9,6 +9,7 @@ from roheletd.api.sense import refuse_contradictions
 from roheletd.config import parse
 from roheletd.errors import InvalidInput
 from roheletd.model import Neighbour, Service
+from roheletd.upkeep import Volume
 from tests.allocation.passes import run_pass
 from tests.builders import a_service, with_services
 
@@ -80,6 +81,48 @@ def test_to_be_near_and_apart_is_refused(near: Neighbour, apart: Neighbour) -> N
     with pytest.raises(InvalidInput) as caught:
         refuse_contradictions((service,), field="$.services")
     assert caught.value.field == "$.services[0].anti_affinity[0].service"
+
+
+@pytest.mark.parametrize(
+    ("volumes", "field", "expected"),
+    [
+        ([Volume(path="/a")], "", "exactly one of name, host_path and tmpfs_mib"),
+        ([Volume(path="/a", name="a", tmpfs_mib=1)], "", "exactly one of"),
+        ([Volume(path="/a", name="a", host_path="/a")], "", "exactly one of"),
+        ([Volume(path="/.", name="a")], ".path", "a path below /"),
+        ([Volume(path="/proc/sys", name="a")], ".path", "not in /proc"),
+        ([Volume(path="/a", host_path="//")], ".host_path", "a path below /"),
+        ([Volume(path="/a", tmpfs_mib=1, read_only=True)], ".read_only", "false"),
+        ([Volume(path="/a", host_path="/a", movable=True)], ".movable", "false"),
+    ],
+)
+def test_a_volume_that_cannot_be_is_refused(
+    volumes: list[Volume], field: str, expected: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        refuse_contradictions((a_service(volumes=tuple(volumes)),), field="$.services")
+    assert caught.value.field == f"$.services[0].volumes[0]{field}"
+    assert expected in caught.value.expected
+
+
+@pytest.mark.parametrize("other", ["/data", "/data/", "//data", "/data/."])
+def test_two_volumes_at_one_path_are_refused_however_it_is_written(other: str) -> None:
+    volumes = (Volume(path="/data", name="a"), Volume(path=other, tmpfs_mib=1))
+    with pytest.raises(InvalidInput) as caught:
+        refuse_contradictions((a_service(volumes=volumes),), field="$.services")
+    assert caught.value.field == "$.services[0].volumes[1].path"
+
+
+def test_a_volume_below_another_one_is_not_refused() -> None:
+    volumes = (Volume(path="/data", name="a"), Volume(path="/data/tmp", tmpfs_mib=1))
+    refuse_contradictions((a_service(volumes=volumes),), field="$.services")
+
+
+@pytest.mark.parametrize("path", ["data", "/data/../etc", "/..", "../x", "/a:/b", "", "/", "/a\0"])
+@pytest.mark.parametrize("field", ["path", "host_path"])
+def test_a_path_that_is_none_or_leads_up_again_is_refused(path: str, field: str) -> None:
+    volume = {"path": "/data", "host_path": "/srv", field: path}
+    assert refused("volumes", [volume]).field == f"$.services[0].volumes[0].{field}"
 
 
 def test_to_be_in_one_zone_on_different_nodes_is_not_refused() -> None:

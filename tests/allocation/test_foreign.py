@@ -12,8 +12,9 @@ from roheletd.allocation.foreign import (
 )
 from roheletd.cluster.commands import AddNodes, Place
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
+from roheletd.instance_use import InstanceUse
 from roheletd.model import Placement, Port, PortBinding
-from roheletd.telemetry import InstanceUse, MemoryUse, Telemetry
+from roheletd.telemetry import MemoryUse, Telemetry
 from tests.builders import Driver, a_node, a_service, with_services
 
 

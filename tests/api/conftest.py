@@ -15,21 +15,23 @@ from roheletd.allocation.view import look
 from roheletd.api.operations import Operations
 from roheletd.api.server import ApiServer
 from roheletd.api.views import MemberView
-from roheletd.cluster.commands import AddNodes, AddServices, Place, Proposal
+from roheletd.cluster.commands import (
+    AddNodes,
+    AddServices,
+    Place,
+    Proposal,
+    SetConfigMap,
+    SetSecret,
+)
 from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership, thresholds
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.cluster.state import ClusterState
+from roheletd.instance_use import InstanceUse
 from roheletd.model import Capacity, Gpu, Node, Placement, Port, Service
-from roheletd.telemetry import (
-    CpuUse,
-    GpuUse,
-    InstanceUse,
-    MemoryUse,
-    Telemetry,
-    ThermalZone,
-)
+from roheletd.telemetry import CpuUse, GpuUse, MemoryUse, Telemetry, ThermalZone
 from roheletd.testing import ManualClock, MemoryCluster, MemoryLog
+from roheletd.vault import Vault
 
 TOKEN = "f" * 64
 
@@ -55,6 +57,7 @@ class World:
             name="old", id="old.00000002", role="learner", liveness="lost"
         )
         self.algorithm = Algorithm("sample:Sample", lambda: {"score": lambda *_: (0.5, 0.0)})
+        self.vault = Vault(bytes(32))
         self.operations = Operations(
             node="pi",
             cluster="edge",
@@ -69,6 +72,7 @@ class World:
             cluster_control=self.cluster,
             clock=self.clock,
             challenge=lambda: "c0ffee",
+            vault=self.vault,
             own_instances=lambda: (RUNNING,),
         )
         self._populate()
@@ -88,6 +92,8 @@ class World:
             AddNodes(nodes=(here, away)),
             AddServices(services=(web,)),
             Place(placements=(placed,)),
+            SetConfigMap(name="web", values={"nginx.conf": b"worker_processes 1;"}),
+            SetSecret(name="web", values={"user": self.vault.seal("web", "user", b"shop")}),
         ):
             index = self.state.applied_index + 1
             self.state.apply(index, 1, Proposal(id=f"seed{index}", command=command))

@@ -51,7 +51,7 @@ async def test_the_figures_are_the_node_s_own_in_base_units(world: World) -> Non
     assert samples(found, "instance_cpu_used_cores") == {("web", "0"): 0.125}
     assert samples(found, "instances_wanted") == {(): 2}
     assert samples(found, "instances_running") == {(): 1}
-    assert samples(found, "applied_index") == {(): 3}
+    assert samples(found, "applied_index") == {(): 5}
     assert samples(found, "leader") == {(): 1}
     assert samples(found, "broker_reconnects") == {(): 3}
     assert samples(found, "refused_messages") == {("replayed",): 7}

@@ -20,16 +20,9 @@ from roheletd.cluster.commands import Place, Proposal
 from roheletd.cluster.membership import Membership, thresholds
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.cluster.state import ClusterState, decode
+from roheletd.instance_use import InstanceUse
 from roheletd.model import Node, Placement
-from roheletd.telemetry import (
-    CpuUse,
-    DiskUse,
-    InstanceUse,
-    MemoryUse,
-    NetworkUse,
-    Telemetry,
-    ThermalZone,
-)
+from roheletd.telemetry import CpuUse, DiskUse, MemoryUse, NetworkUse, Telemetry, ThermalZone
 
 _NOW_S = 10.0
 

@@ -16,8 +16,8 @@ from roheletd.api import views
 from roheletd.cli import profile_page
 from roheletd.cli.tables import Style
 from roheletd.documents import load
+from roheletd.instance_use import InstanceUse
 from roheletd.model import Service
-from roheletd.telemetry import InstanceUse
 from tests.builders import a_service
 from tests.cli.conftest import Run
 from tests.cli.fake_daemon import FakeDaemon

@@ -3,7 +3,8 @@
 from msgspec.structs import replace
 
 from roheletd.cluster.instances import Happening, Instances
-from roheletd.cluster.reconcile import Action, Remove, Run, Start, Usage
+from roheletd.cluster.container import Usage
+from roheletd.cluster.reconcile import Action, Remove, Run, Start
 from roheletd.model import Gpu
 from roheletd.telemetry import GpuProcess
 from tests.cluster.test_reconcile import copy, spec
@@ -118,7 +119,7 @@ def test_use_is_the_difference_of_two_readings_and_unknown_at_first() -> None:
     seen = []
     for usage, at_s in ((first, 0.0), (later, 2.0), (restarted, 3.0), ({}, 4.0)):
         world.instances.measure(usage, at_s)
-        seen += world.instances.now(["web.1"])
+        seen += world.instances.now(["web.1"], world.now_s)
     assert [use.cpu_millicores for use in seen] == [None, 250, None, None]
     assert [use.memory_mib for use in seen] == [40, 41, 9, None]
     assert {use.state for use in seen} == {"running"}
@@ -130,7 +131,7 @@ def test_a_copy_of_an_older_definition_is_not_shown_as_the_new_one_running() -> 
     world.containers["web.1"] = copy("web.1", digest="old")
     desired = {"web.1": spec("web.1")}
     world.instances.next_plan(desired, world.containers.values(), 101.0)
-    (use,) = world.instances.now(["web.1"])
+    (use,) = world.instances.now(["web.1"], world.now_s)
     assert use.state == "starting"
 
 
@@ -162,7 +163,7 @@ def spreads(cores: tuple[int, ...], *seconds: tuple[float, float]) -> tuple[list
     said = []
     for at_s, used in enumerate(((0.0, 0.0), *seconds)):
         world.instances.measure(threads.run(*used), float(at_s), threads=threads.look)
-        said += [use.cores_millicores for use in world.instances.now(["web.1"])]
+        said += [use.cores_millicores for use in world.instances.now(["web.1"], world.now_s)]
     return said, threads.looks
 
 
@@ -202,7 +203,7 @@ def test_the_share_of_a_gpu_is_that_of_the_threads_of_who_was_given_one() -> Non
         return {7: 0.0, 8: 0.0}
 
     world.instances.measure(usage, 1.0, threads=threads, gpus=gpus)
-    first, second = world.instances.now(desired)
+    first, second = world.instances.now(desired, 0.0)
     assert (first.gpu_percent, first.gpu_memory_mib) == (40.0, 300)
     assert (second.gpu_percent, second.gpu_memory_mib) == (None, None)
     assert asked == ["id-web.1"]

@@ -6,21 +6,16 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as some
 
+from roheletd.cluster.container import Container
+from roheletd.cluster.history import CLEAN_AFTER_S, History, backoff_s, failed, observed, state_of
 from roheletd.cluster.reconcile import (
-    HEALTHY_AFTER_S,
     Action,
-    Container,
-    History,
     InstanceSpec,
     Remove,
     Run,
     Start,
-    backoff_s,
-    failed,
-    observed,
     reconcile,
     specification,
-    state_of,
 )
 from roheletd.model import Gpu, Placement, PortBinding
 from tests.builders import a_node, a_service
@@ -133,21 +128,21 @@ def test_an_instance_may_fail_for_months() -> None:
 
 
 def test_an_end_is_counted_once_however_often_it_is_seen() -> None:
-    history = observed(History(digest="d"), copy(), 0.0)
+    history = observed(History(digest="d"), copy(), None, 0.0)
     ended = copy(state="exited", reason="exit code 3")
-    once = observed(history, ended, 1.0)
+    once = observed(history, ended, None, 1.0)
     assert (once.failures, once.restarts, once.reason) == (1, 1, "exit code 3")
-    assert observed(once, ended, 2.0) == once
+    assert observed(once, ended, None, 2.0) == once
 
 
 def test_an_end_that_happened_while_the_daemon_was_away_is_counted() -> None:
-    assert observed(History(digest="d"), copy(state="exited"), 1.0).failures == 1
+    assert observed(History(digest="d"), copy(state="exited"), None, 1.0).failures == 1
 
 
 def test_running_long_enough_clears_the_record() -> None:
-    history = observed(failed(History(digest="d"), "boom", now_s=0.0), copy(), 10.0)
-    assert observed(history, copy(), 10.0 + HEALTHY_AFTER_S - 1).failures == 1
-    assert observed(history, copy(), 10.0 + HEALTHY_AFTER_S).failures == 0
+    history = observed(failed(History(digest="d"), "boom", now_s=0.0), copy(), None, 10.0)
+    assert observed(history, copy(), None, 10.0 + CLEAN_AFTER_S - 1).failures == 1
+    assert observed(history, copy(), None, 10.0 + CLEAN_AFTER_S).failures == 0
 
 
 def test_a_refusal_that_cannot_change_by_itself_is_not_tried_again() -> None:

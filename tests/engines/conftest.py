@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec import Struct
 
-from roheletd.cluster.reconcile import Container, InstanceSpec
+from roheletd.cluster.container import Container
+from roheletd.cluster.reconcile import InstanceSpec
 from roheletd.engines.docker import DockerEngine
 from roheletd.model import PortBinding
 from tests.testbed.engines import BUSYBOX, RealEngine
@@ -27,6 +28,7 @@ def make_spec(cluster: str, *command: str, **changes: object) -> InstanceSpec:
         "node": "n1",
         "service": "web",
         "instance": f"web-{next(_NUMBERS)}",
+        "revision": 1,
         "digest": "d1",
         "image": BUSYBOX,
         "command": command,

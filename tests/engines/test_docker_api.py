@@ -7,6 +7,22 @@ from roheletd.engines.docker_api import Refusal
 from roheletd.model import Gpu, PortBinding
 from tests.engines.conftest import make_spec
 
+OURS = {
+    "rohe.cluster": "edge",
+    "rohe.node": "n1",
+    "rohe.service": "web",
+    "rohe.instance": "web.1",
+    "rohe.digest": "d1",
+}
+LISTED = {
+    "Id": "0123456789abcdef",
+    "Names": ["/web.1.n1.edge"],
+    "Labels": OURS,
+    "State": "running",
+    "Created": 1,
+    "NetworkSettings": None,
+}
+
 
 def body(**changes) -> dict:
     return docker_api.create_body(make_spec("c", **changes), unenforced=(), init=True)
@@ -75,14 +91,38 @@ def test_refusal_keeps_what_the_engine_said():
 
 @pytest.mark.parametrize("status", ["dead", "removing", "exited", "stopped"])
 def test_what_runs_no_more_counts_as_exited(status: str):
-    listed = {"Id": "i", "Labels": {}, "State": status, "Created": 1}
+    listed = LISTED | {"State": status}
     assert docker_api.container(listed).state == "exited"
 
 
 def test_container_that_someone_paused_says_so():
-    listed = {"Id": "i", "Labels": {}, "State": "paused", "Created": 1}
-    seen = docker_api.container(listed)
-    assert (seen.state, seen.reason) == ("running", "paused by someone")
+    seen = docker_api.container(LISTED | {"State": "paused"})
+    assert (seen.state, seen.paused) == ("running", True)
+
+
+def test_a_container_with_all_our_labels_under_our_name_is_ours() -> None:
+    assert docker_api.container(LISTED).stranger == ""
+    assert docker_api.container(LISTED | {"Names": []}).stranger == "", "it is being removed"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Names": ["/copy"]},
+        {"Labels": OURS | {"rohe.digest": ""}},
+        {"Labels": {"rohe.cluster": "edge", "rohe.node": "n1"}},
+        {"Labels": OURS | {"rohe.instance": "web.2"}},
+    ],
+)
+def test_a_container_that_only_has_labels_of_ours_is_a_strangers(change: dict) -> None:
+    listed = LISTED | change
+    assert docker_api.container(listed).stranger == listed["Names"][0].strip("/")
+
+
+def test_only_a_docker_without_live_restore_takes_containers_with_it() -> None:
+    assert docker_api.ends_containers("Docker", {"LiveRestoreEnabled": False})
+    assert not docker_api.ends_containers("Docker", {"LiveRestoreEnabled": True})
+    assert not docker_api.ends_containers("Podman", {"LiveRestoreEnabled": False})
 
 
 def test_child_killed_for_memory_is_no_reason_for_an_end_without_error():
@@ -104,9 +144,11 @@ def test_image_without_tag_means_latest_and_not_every_tag(image: str, tag: str |
 
 
 def test_error_of_a_pull_is_found_in_status_and_in_stream():
-    assert docker_api.refusal_in(200, b'{"status":"Downloading"}\n') is None
-    assert str(docker_api.refusal_in(200, b'{"error":"x"}')) == "x"
-    assert str(docker_api.refusal_in(404, b'{"message":"y"}')) == "y"
+    said = docker_api.step_of_pull(200, b'{"status":"Downloading"}\n')
+    assert said == {"status": "Downloading"}
+    assert docker_api.step_of_pull(200, b"\n") == {}
+    assert str(docker_api.step_of_pull(200, b'{"error":"x"}')) == "x"
+    assert str(docker_api.step_of_pull(404, b'{"message":"y"}')) == "y"
 
 
 @pytest.mark.parametrize(
@@ -122,4 +164,4 @@ def test_error_of_a_pull_is_found_in_status_and_in_stream():
 def test_an_event_tells_who_died_and_one_that_is_cut_may_speak_of_anybody(
     event: bytes, expected: set[str]
 ):
-    assert docker_api.died(event, {"c1", "c2"}) == expected
+    assert docker_api.unsettled(event, {"c1", "c2"}) == expected

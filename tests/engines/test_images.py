@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roheletd.cluster.reconcile import Container
+from roheletd.cluster.container import Container
 from roheletd.engines import EngineError, ImageRefused, docker_api
 from roheletd.engines.archive import ImageFile, image_archive
 from tests.engines.conftest import Machine

@@ -9,6 +9,7 @@ from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership, thresholds
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.testing import LoopClock, MemoryCluster, MemoryLog
+from roheletd.vault import Vault
 from tests.builders import Driver
 
 
@@ -53,5 +54,6 @@ class Leading:
             cluster_control=MemoryCluster(node="pi", cluster="edge", wall_s=self.clock.wall_s),
             clock=self.clock,
             challenge=str,
+            vault=Vault(bytes(32)),
             own_instances=tuple,
         )

@@ -9,8 +9,9 @@ from roheletd.cluster.membership import Membership, thresholds
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.collectors import Collectors
+from roheletd.instance_use import InstanceUse
 from roheletd.loops.reporter import REGISTER_AGAIN_S, Beat, Reporter
-from roheletd.telemetry import InstanceUse, Telemetry
+from roheletd.telemetry import Telemetry
 from roheletd.testing import LoopClock, MemoryLog, VirtualTimeLoop
 from tests.collectors.machines import unpack
 from tests.loops.stage import in_virtual_time, running, settled
@@ -39,6 +40,7 @@ class Stage:
         self.reporter = Reporter(
             node="pi",
             labels={"room": "attic"},
+            host_paths=(),
             beat=Beat(report_s=report_s, beat_s=beat_s, also=(self._beaten,)),
             collectors=self.collectors,
             log=self.log,

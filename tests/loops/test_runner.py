@@ -3,20 +3,25 @@
 import asyncio
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from random import Random
 
 from msgspec.structs import replace
 
-from roheletd.cluster.commands import AddNodes, AddServices, Place, RemoveService
+from roheletd.cluster.commands import AddNodes, AddServices, Place, RemoveService, SetSecret
+from roheletd.cluster.container import Container, Usage
 from roheletd.cluster.events import Event, Events
 from roheletd.cluster.isolation import isolation
 from roheletd.cluster.orders import Orders, parting, specifications
-from roheletd.cluster.reconcile import Container, Usage
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
+from roheletd.engines.files import ValueFolders
+from roheletd.instance_use import InstanceUse
+from roheletd.loops.furnisher import Furnisher
 from roheletd.loops.runner import ACTIONS_AT_ONCE, RECONNECT_S_MAX, Runner
 from roheletd.model import Placement, Service
-from roheletd.telemetry import InstanceUse
 from roheletd.testing import LoopClock, MemoryEngine
+from roheletd.upkeep import Inclusion
+from roheletd.vault import Vault
 from tests.builders import Driver, a_node, a_service, with_services
 from tests.loops.stage import in_virtual_time, running, settled
 
@@ -34,8 +39,14 @@ class Stage:
         self.soft = SoftState(
             broker=BrokerLink(mode="managed"), engine=EngineLink(kind=self.engine.info.kind)
         )
+        furnisher = Furnisher(
+            state=self.driver.state,
+            vault=Vault(bytes(32)),
+            folders=ValueFolders(Path("/nonexistent")),
+        )
         self.runner = Runner(
             engine=self.engine,
+            furnisher=furnisher,
             node="pi",
             state=self.driver.state,
             soft=self.soft,
@@ -252,6 +263,23 @@ async def test_what_can_never_work_is_tried_once_until_it_is_changed() -> None:
         assert stage.use().state == "failed"
         stage.engine.allow("web.1")
         stage.define(a_service(image="web:2"))
+        stage.place(1)
+        await settled()
+        assert stage.states() == {"web.1": "running"}
+
+
+@in_virtual_time
+async def test_a_secret_that_there_is_no_memory_for_is_a_refusal_and_not_written_anywhere() -> None:
+    stage = Stage()
+    sealed = Vault(bytes(32)).seal("db", "password", b"hunter2")
+    stage.driver.apply(SetSecret(name="db", values={"password": sealed}))
+    stage.define(a_service(secrets=(Inclusion(name="db", path="/run/secrets"),)))
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        assert stage.states() == {}
+        assert "given as files in memory only" in stage.told("engine refused")[0].reason
+        stage.define(a_service(secrets=(Inclusion(name="db"),)))
         stage.place(1)
         await settled()
         assert stage.states() == {"web.1": "running"}
@@ -525,7 +553,7 @@ async def test_being_closed_in_the_moment_in_which_the_engine_is_lost_it_ends_al
     """A machine that shuts down stops the engine and the daemon in one second."""
 
     class Reluctant(MemoryEngine):
-        async def run(self, spec: object) -> None:
+        async def run(self, spec: object, tell: object = None) -> None:
             try:
                 await asyncio.Event().wait()
             finally:

@@ -115,6 +115,19 @@ def test_a_cluster_that_is_kept_outlives_the_program_that_started_it(binary, tmp
     assert processes_of(tmp_path) == []
 
 
+def test_it_has_the_library_that_encrypts_secrets(onedir, tmp_path):
+    kept = run(onedir, *QUICKSTART, "--engine", "process", "--keep", home=tmp_path)
+    try:
+        assert kept.returncode == 0, kept.stderr
+        asked = ("--data-dir", json.loads(kept.stdout)["data_dir"])
+        done = run(onedir, "secret", "set", "db", "password=hunter2", *asked, home=tmp_path)
+        assert done.returncode == 0, done.stderr
+        shown = run(onedir, "secret", "get", "db", "password", *asked, home=tmp_path)
+        assert shown.stdout == "hunter2"
+    finally:
+        run(onedir, "quickstart", "--stop", home=tmp_path)
+
+
 def test_no_library_of_another_licence_or_use_is_in_it(onedir):
     names = {path.name for path in (onedir.parent / "_internal").rglob("*")}
     for unwanted in ("pydantic_core", "libreadline.so.8", "libtinfo.so.6", "libtcl8.6.so"):

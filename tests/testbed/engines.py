@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from roheletd.engines.archive import ImageFile, image_archive
-from tests.testbed import network
+from tests.testbed import gpu_stand_ins, network
 from tests.testbed.requirements import need
 from tests.testbed.unix_http import request
 
@@ -25,8 +26,9 @@ _SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 # A process of its own, because a namespace is entered by whole processes.
 _FETCH = """
 import sys, urllib.request
+asked = urllib.request.Request(sys.argv[1], headers={"Authorization": sys.argv[2]})
 try:
-    with urllib.request.urlopen(sys.argv[1], timeout=5) as answer:
+    with urllib.request.urlopen(asked, timeout=5) as answer:
         sys.stdout.write(answer.read().decode())
 except OSError:
     pass
@@ -122,6 +124,12 @@ class RealEngine:
         self._process.wait()
         self._process = None
 
+    def restart(self) -> None:
+        """As `systemctl restart` does it: asked to end, and started again."""
+        assert self._process
+        _end(self._process)
+        self.start()
+
     def freeze(self) -> None:
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
@@ -133,14 +141,18 @@ class RealEngine:
     def load(self, archive: bytes) -> None:
         request(self.socket, "POST", "/images/load", body=archive, content_type="application/x-tar")
 
-    def push(self, image: str, name: str) -> None:
-        """Push an image that is here to a registry under another name, and keep no such name."""
+    def push(self, image: str, name: str, auth: str = "e30=") -> str:
+        """Push an image that is here to a registry under another name, and keep no such name.
+
+        Gives the digest that the registry knows it by.
+        """
         repository, _, tag = name.rpartition(":")
         request(self.socket, "POST", f"/images/{image}/tag?repo={repository}&tag={tag}")
-        said = request(self.socket, "POST", f"/images/{repository}/push?tag={tag}", auth="e30=")
+        said = request(self.socket, "POST", f"/images/{repository}/push?tag={tag}", auth=auth)
         if "error" in str(said):
             raise RuntimeError(f"push of {name}: {said}")
         request(self.socket, "DELETE", f"/images/{name}")
+        return re.findall(r"digest: (sha256:[0-9a-f]{64})", str(said))[-1]
 
     def inspect(self, container: str) -> dict:
         return request(self.socket, "GET", f"/containers/{container}/json")
@@ -158,9 +170,9 @@ class RealEngine:
         changes = request(self.socket, "GET", f"/containers/{container}/changes")
         return [change["Path"] for change in changes or ()]
 
-    def fetch(self, url: str) -> str:
+    def fetch(self, url: str, authorization: str = "") -> str:
         """The body of a URL as seen from where the engine publishes its ports; empty: refused."""
-        argv = [*self.prefix, sys.executable, "-I", "-c", _FETCH, url]
+        argv = [*self.prefix, sys.executable, "-I", "-c", _FETCH, url, authorization]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
     def stop(self) -> None:
@@ -204,10 +216,19 @@ class Dockerd(RealEngine):
 
     def start(self) -> None:
         if self._containerd is None:
-            config = self.folder / "containerd.toml"
-            config.write_text(_CONTAINERD_TOML.format(folder=self.folder))
-            self._containerd = self._spawn(["containerd", "--config", str(config)])
+            self.start_containerd()
         super().start()
+
+    def start_containerd(self) -> None:
+        config = self.folder / "containerd.toml"
+        config.write_text(_CONTAINERD_TOML.format(folder=self.folder))
+        self._containerd = self._spawn(["containerd", "--config", str(config)])
+
+    def kill_containerd(self) -> None:
+        """SIGKILL containerd alone: dockerd and the containers live on."""
+        assert self._containerd
+        self._containerd.kill()
+        self._containerd.wait()
 
     def _argv(self) -> list[str]:
         (self.folder / "pid").unlink(missing_ok=True)
@@ -220,8 +241,14 @@ class Dockerd(RealEngine):
             *("--exec-root", str(self.folder / "exec")),
             *("--pidfile", str(self.folder / "pid")),
             *("--config-file", str(self.folder / "daemon.json")),
+            *("--add-runtime", f"nvidia={gpu_stand_ins.runtime(self.folder)}"),
             *self._options,
         ]
+
+    def _environment(self) -> dict[str, str]:
+        """With a stand-in for NVIDIA's hook: without it, dockerd refuses every GPU."""
+        found = super()._environment()
+        return found | {"PATH": f"{gpu_stand_ins.hook(self.folder)}:{found['PATH']}"}
 
     def stop(self) -> None:
         super().stop()
@@ -313,4 +340,20 @@ def podman(*, wrapper: tuple[str, ...] = ()) -> Iterator[RealEngine]:
     with scratch() as folder, network.namespace() as name:
         prefix = ("nsenter", f"--net=/run/netns/{name}", *wrapper)
         with _running(PodmanService(folder, prefix)) as engine:
+            yield engine
+
+
+@contextlib.contextmanager
+def podman_with_gpus() -> Iterator[RealEngine]:
+    """One that sees a CDI spec in /etc/cdi, where nobody else on this machine sees any.
+
+    Podman reads no other folder before version 5.
+    """
+    mount = (
+        'mount -t overlay -o "lowerdir=/etc,upperdir=$0/etc,workdir=$0/work" etc /etc && exec "$@"'
+    )
+    with scratch() as folder:
+        (folder / "work").mkdir()
+        gpu_stand_ins.cdi_spec(folder / "etc/cdi")
+        with podman(wrapper=("unshare", "--mount", "sh", "-c", mount, str(folder))) as engine:
             yield engine

@@ -1,5 +1,6 @@
 """A private image registry, where an engine of the test bed can reach it."""
 
+import base64
 import contextlib
 import signal
 import subprocess
@@ -18,6 +19,11 @@ log: {{level: warn}}
 storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
+USER, PASSWORD = "pi", "open sesame"
+_AUTH = """\
+auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}
+"""
+_HTPASSWD = f"{USER}:$2b$04$ckuJSFwBvJh8fQMDfxD8AOPz6myKzkc1POg5Nzl6hxZVOb0NYcYFq\n"
 
 
 class Registry:
@@ -34,14 +40,23 @@ class Registry:
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
 
 @contextlib.contextmanager
-def registry(engine: RealEngine) -> Iterator[Registry]:
-    """A registry in the network of `engine`, and gone with this context."""
+def registry(engine: RealEngine, *, closed: bool = False) -> Iterator[Registry]:
+    """A registry in the network of `engine`, and gone with this context.
+
+    A `closed` one lets in only `USER` with `PASSWORD`.
+    """
     need("docker-registry")
     port = free_port()
     config = engine.folder / "registry.yml"
-    config.write_text(_CONFIG.format(folder=engine.folder, port=port))
+    text = _CONFIG + _AUTH if closed else _CONFIG
+    config.write_text(text.format(folder=engine.folder, port=port))
+    (engine.folder / "htpasswd").write_text(_HTPASSWD)
     argv = [*engine.prefix, "docker-registry", "serve", str(config)]
     with (engine.folder / "registry.log").open("ab") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
@@ -55,7 +70,8 @@ def registry(engine: RealEngine) -> Iterator[Registry]:
 
 def _wait_until_it_answers(engine: RealEngine, process: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + _READY_S
-    while not engine.fetch(f"http://127.0.0.1:{port}/v2/"):
+    basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    while not engine.fetch(f"http://127.0.0.1:{port}/v2/", f"Basic {basic}"):
         if process.poll() is not None or time.monotonic() > deadline:
             log = Path(engine.folder / "registry.log").read_text()
             raise RuntimeError(f"the registry does not answer:\n{log[-2000:]}")

@@ -1,0 +1,102 @@
+"""Sockets of the forwarder: bound, dialled, and told to find out about dead peers by themselves."""
+
+import asyncio
+import errno
+import socket
+from contextlib import suppress
+
+from roheletd.cluster.registry import Endpoint
+
+BACKLOG = 512
+
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def bound(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
+    """A socket that is bound and does not block; raises OSError where it cannot be."""
+    made = socket.socket(family_of(host), kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if kind == socket.SOCK_STREAM:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if made.family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        made.bind((host, port))
+        if kind == socket.SOCK_STREAM:
+            made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def tuned(sock: socket.socket) -> None:
+    """What comes goes on at once; a peer that is gone without a word is found out after a while."""
+    with suppress(OSError):  # gone already
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for level, option, value in _KEEPALIVE:
+            sock.setsockopt(level, option, value)
+
+
+async def connected(
+    endpoint: Endpoint, kind: socket.SocketKind, *, timeout_s: float
+) -> socket.socket | None:
+    """A socket that leads to `endpoint`; None where nothing there takes it in time."""
+    for host in filter(None, (endpoint.host, endpoint.other_host)):
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for family, address in await _resolved(host, endpoint.port, kind):
+                    return await _connected(family, address, kind)
+    return None
+
+
+async def _resolved(
+    host: str, port: int, kind: socket.SocketKind
+) -> list[tuple[int, tuple[str, int]]]:
+    """An address as it is; a name, as `node.address` may be one, by the machine's own resolver."""
+    with suppress(OSError):
+        socket.inet_pton(family_of(host), host)
+        return [(family_of(host), (host, port))]
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=kind)
+    return [(family, (str(it[0]), port)) for family, _, _, _, it in found]
+
+
+async def _connected(
+    family: int, address: tuple[str, int], kind: socket.SocketKind
+) -> socket.socket:
+    made = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    refusal = made.connect_ex(address)
+    if refusal == errno.EINPROGRESS:
+        try:
+            await _writable(made)
+        except asyncio.CancelledError:
+            made.close()
+            raise
+        refusal = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if refusal:
+        made.close()
+        raise OSError(refusal, "no connection")
+    return made
+
+
+async def _writable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_writer(sock, _set, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(sock)
+
+
+def _set(ready: "asyncio.Future[None]") -> None:
+    if not ready.done():
+        ready.set_result(None)

@@ -1,0 +1,89 @@
+"""Leader work: sees how new instances do, lets the next ones be replaced, and ends rollouts."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from uuid import uuid4
+
+from roheletd.api.collaborators import Log
+from roheletd.api.problems import UnknownOutcome
+from roheletd.clock import Clock
+from roheletd.cluster.commands import Applied, EndRollout
+from roheletd.cluster.events import Events
+from roheletd.cluster.rollout import Watch, changing, settled
+from roheletd.cluster.soft import SoftState
+from roheletd.cluster.state import ClusterState
+from roheletd.errors import Unavailable
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+
+
+class RolloutKeeper:
+    """Woken by what nodes say of their instances, and by what was agreed."""
+
+    name = "rollout keeper"
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        state: ClusterState,
+        soft: SoftState,
+        events: Events,
+        clock: Clock,
+        proceed: Callable[[], None],
+    ) -> None:
+        self._log = log
+        self._state = state
+        self._soft = soft
+        self._events = events
+        self._clock = clock
+        self._proceed = proceed
+        self._watch = Watch()
+        self._settled: frozenset[str] = frozenset()
+        self._trouble = ""
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience_s()):
+                    await self._wake.wait()
+            self._wake.clear()
+            if not self._log.leads:
+                self._watch, self._settled = Watch(), frozenset()
+            elif any(changing(self._state)):
+                await self._look()
+
+    def _patience_s(self) -> float | None:
+        deadline_s = self._watch.next_deadline_s(self._state) if self._log.leads else None
+        if deadline_s is None:
+            return None
+        return max(RETRY_S, deadline_s - self._clock.now_s())
+
+    async def _look(self) -> None:
+        now = settled(self._state, self._soft)
+        if now != self._settled:
+            self._settled = now
+            self._proceed()
+        now_s = self._clock.now_s()
+        for end in tuple(self._watch.ends(self._state, self._soft, self._soft.waiting, now_s)):
+            await self._end(end)
+
+    async def _end(self, end: EndRollout) -> None:
+        try:
+            outcome = await self._log.propose(end, command_id=uuid4().hex)
+            self._trouble = ""
+        except (Unavailable, UnknownOutcome) as error:
+            if str(error) != self._trouble:
+                logger.warning("the rollout of %s cannot be ended: %s", end.name, error)
+            self._trouble = str(error)
+            return
+        if isinstance(outcome, Applied):
+            self._events.add(outcome.changed[end.name], end.name, end.reason)

@@ -1,0 +1,214 @@
+"""The desk of conversations about instances: opens them, to this node and others, and takes them.
+
+See `cluster.flow` for what travels. Nothing runs here as long as nobody asks.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from hashlib import blake2b
+
+import msgspec
+
+from roheletd.clock import Clock
+from roheletd.cluster.flow import Abort, Chunk, Grant, Offer, Open, decode, encode
+from roheletd.cluster.flow import Message as Word
+from roheletd.cluster.streams import Conversation, Wanted
+from roheletd.errors import Refused, Unavailable
+from roheletd.frames import Frame, Framer, Frames
+from roheletd.loops.announcer import Publisher
+from roheletd.loops.conversations import Pipe, Session
+from roheletd.loops.instance_streams import InstanceStreams
+from roheletd.messages import Topics
+from roheletd.model import node_of
+from roheletd.vault import Veil
+
+OPEN_S = 5.0
+OPEN_AGAIN_S = 1.0
+ENDED_MAX = 1024
+_ID_BYTES = 8
+_UNKNOWN = "the stream is not known here (any more): the daemon was restarted, or it has ended"
+
+
+class Streams:
+    """Speaks in frames of its own, beside those of the log."""
+
+    name = "streams"
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        topics: Topics,
+        framer: Framer,
+        frames: Frames,
+        veil: Veil,
+        local: InstanceStreams,
+        is_member: Callable[[str], bool],
+        lost: Callable[[str], str],
+        open_max: int,
+        clock: Clock,
+    ) -> None:
+        self._node = node
+        self._topics = topics
+        self._framer = framer
+        self._frames = frames
+        self._veil = veil
+        self._local = local
+        self._is_member = is_member
+        self._lost = lost
+        self._open_max = open_max
+        self._clock = clock
+        self._link: Publisher | None = None
+        self._secret = secrets.token_bytes(32)
+        self._sessions: dict[bytes, Session] = {}
+        self._offers: dict[bytes, asyncio.Future[bytes]] = {}
+        self._ended: dict[bytes, None] = {}
+        self._serving: dict[bytes, asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def linked(self, link: Publisher | None) -> None:
+        self._link = link
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as self._tasks:
+            await asyncio.get_running_loop().create_future()
+
+    @asynccontextmanager
+    async def talk(self, node: str, wanted: Wanted) -> AsyncIterator[Conversation]:
+        """A conversation with the node of an instance. Raises `Unavailable`."""
+        if node == self._node:
+            ours, theirs = Pipe.pair()
+            serving = asyncio.create_task(self._local.serve(theirs, remote=False))
+            try:
+                await ours.send(wanted)
+                yield ours
+            finally:
+                serving.cancel()
+                with suppress(asyncio.CancelledError):
+                    await serving
+            return
+        session = await self._open(node)
+        tending = asyncio.create_task(session.tend())
+        try:
+            await session.send(wanted)
+            yield session
+        finally:
+            session.abort("nobody reads it any more")
+            del self._sessions[session.stream]
+            tending.cancel()
+
+    async def _open(self, node: str) -> Session:
+        if self._link is None:
+            raise Unavailable(f"{node} cannot be asked: there is no link to a broker")
+        ident, offered = secrets.token_bytes(_ID_BYTES), asyncio.Future[bytes]()
+        self._offers[ident] = offered
+        try:
+            async with asyncio.timeout(OPEN_S):
+                while not offered.done():
+                    if why := self._lost(node):
+                        raise Unavailable(why)
+                    self._say(node, Open(ident))
+                    await asyncio.wait((offered,), timeout=OPEN_AGAIN_S)
+        except TimeoutError:
+            raise Unavailable(f"{node} does not answer within {OPEN_S:g} s") from None
+        finally:
+            del self._offers[ident]
+        return self._session(ident + offered.result(), node)
+
+    def _session(self, stream: bytes, node: str) -> Session:
+        self._sessions[stream] = session = Session(
+            stream, node, veil=self._veil, say=self._say, lost=self._lost, clock=self._clock
+        )
+        return session
+
+    def receive(self, topic: str, payload: bytes, link: int) -> None:
+        """Called for each message on this node's topic; never waits, never raises."""
+        found = self._frames.open(topic, payload, link)
+        if not isinstance(found, Frame) or not self._is_member(found.sender):
+            return
+        try:
+            word = decode(found.body)
+        except msgspec.MsgspecError:
+            return
+        node = node_of(found.sender)
+        match word:
+            case Open():
+                self._say(node, Offer(word.id, self._token(node, word.id)))
+            case Offer():
+                self._on_offer(word)
+            case _:
+                self._on_word(node, word)
+
+    def _on_offer(self, offer: Offer) -> None:
+        waiting = self._offers.get(offer.id)
+        if waiting is not None and not waiting.done() and len(offer.token) == _ID_BYTES:
+            waiting.set_result(offer.token)
+
+    def _on_word(self, node: str, word: Chunk | Grant | Abort) -> None:
+        session = self._sessions.get(word.stream)
+        if session is None and isinstance(word, Chunk) and word.number == 1:
+            session = self._begin(node, word.stream)
+        if session is not None:
+            if session.node == node:
+                session.heard(word)
+        elif not isinstance(word, Abort):
+            self._say(node, Abort(word.stream, _UNKNOWN))
+
+    def _begin(self, node: str, stream: bytes) -> Session | None:
+        """Somebody else's conversation with this node, if it is a new one of this very start."""
+        ident, token = stream[:_ID_BYTES], stream[_ID_BYTES:]
+        if self._tasks is None or stream in self._ended or token != self._token(node, ident):
+            return None
+        session = self._session(stream, node)
+        serve = self._tasks.create_task(self._serve(session), name=f"stream of {node}")
+        session.on_failure = partial(_end, serve)
+        return session
+
+    async def _serve(self, session: Session) -> None:
+        tending = asyncio.create_task(session.tend())
+        try:
+            if len(self._serving) >= self._open_max:
+                raise _TooMany(self._open_max)
+            self._serving[session.stream] = asyncio.current_task()  # type: ignore[assignment]
+            await self._local.serve(session, remote=True)
+            await session.settled()
+        except (Unavailable, Refused) as error:
+            session.abort(str(error))
+        except asyncio.CancelledError:
+            if not session.failure:
+                raise
+        finally:
+            session.on_failure = lambda: None
+            session.abort("")
+            tending.cancel()
+            self._serving.pop(session.stream, None)
+            self._forget(session.stream)
+
+    def _forget(self, stream: bytes) -> None:
+        """So that its first chunk, should it come once more, begins nothing."""
+        del self._sessions[stream]
+        if len(self._ended) >= ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
+        self._ended[stream] = None
+
+    def _token(self, node: str, ident: bytes) -> bytes:
+        """Only this start of this daemon makes it, and it has to remember none for that."""
+        place = ident + node.encode()
+        return blake2b(place, key=self._secret, digest_size=_ID_BYTES).digest()
+
+    def _say(self, node: str, word: Word) -> None:
+        if self._link is not None:
+            topic = self._topics.stream(node)
+            self._link.publish(topic, self._framer.seal(topic, encode(word)))
+
+
+def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
+class _TooMany(Refused):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} streams are open there already (streams.open_max)")

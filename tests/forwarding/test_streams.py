@@ -1,0 +1,150 @@
+"""TCP through a stable port, with real sockets."""
+
+import asyncio
+import socket
+import time
+
+import pytest
+
+from roheletd.cluster.registry import Endpoint
+from roheletd.forwarding.relay import READ_BYTES_MAX, reset
+from tests.forwarding.servers import answering, ask, asked, endpoint, serving, silent_port, stable
+from tests.testbed.network import free_port
+
+
+async def test_connections_are_spread_over_the_healthy_ones() -> None:
+    async with (
+        answering("a") as a,
+        answering("b") as b,
+        stable(endpoint(a, "web.0"), endpoint(b, "web.1")) as (_, port),
+    ):
+        found = await asked(port, 10)
+    assert sorted(set(found)) == ["a", "b"]
+    assert found.count("a") == 5
+
+
+async def test_a_refused_connection_goes_to_the_next_and_the_refuser_rests() -> None:
+    async with answering("b") as b:
+        ends = endpoint(free_port(), "web.0", local=True), endpoint(b, "web.1")
+        async with stable(*ends) as (_, port):
+            begun_s = time.monotonic()
+            assert await asked(port, 20) == ["b"] * 20
+            assert time.monotonic() - begun_s < 1.0
+
+
+async def test_one_that_says_nothing_costs_a_connection_less_than_a_second() -> None:
+    with silent_port() as silent:
+        taken = [socket.socket() for _ in range(3)]
+        for it in taken:
+            it.setblocking(False)  # noqa: FBT003
+            it.connect_ex(silent.getsockname())
+        async with answering("b") as b:
+            dead = endpoint(silent.getsockname()[1], "web.0", local=True)
+            async with stable(dead, endpoint(b, "web.1")) as (_, port):
+                begun_s = time.monotonic()
+                assert await ask(port) == "b"
+                assert time.monotonic() - begun_s < 0.9
+        for it in taken:
+            it.close()
+
+
+async def test_a_local_one_is_also_sought_at_its_other_address() -> None:
+    async with answering("a") as a:
+        end = Endpoint(
+            instance="web.0", node="n", host="127.0.0.2", port=a, other_host="127.0.0.1", local=True
+        )
+        async with stable(end) as (_, port):
+            assert await ask(port) == "a"
+
+
+async def test_a_connection_waits_for_an_instance_to_become_healthy() -> None:
+    async with stable(wait_s=5.0) as (made, port), answering("late") as late:
+        asking = asyncio.create_task(ask(port))
+        await asyncio.sleep(0.05)
+        assert not asking.done()
+        made.serve([endpoint(late)])
+        assert await asking == "late"
+
+
+async def test_where_nobody_comes_the_connection_is_reset_and_not_ended() -> None:
+    async with stable(wait_s=0.05) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
+async def test_more_connections_than_allowed_are_refused() -> None:
+    async with answering("a") as a, stable(endpoint(a), open_max=1) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"?\n")
+        assert await reader.readline() == b"a\n"
+        assert await ask(port) == ""
+        writer.close()
+        while await ask(port) != "a":  # noqa: ASYNC110 - its end shows nowhere else
+            await asyncio.sleep(0.01)
+
+
+async def test_half_a_close_is_passed_on_and_the_answer_comes_back() -> None:
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(str(len(await reader.read())).encode())
+
+    async with serving(count) as server, stable(endpoint(server)) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(bytes(5_000_000))
+        writer.write_eof()
+        assert await reader.read() == b"5000000"
+        writer.close()
+
+
+async def test_a_slow_receiver_holds_up_its_sender_and_gets_every_byte() -> None:
+    size = 40 * READ_BYTES_MAX
+    sent = 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        while sent < size:
+            writer.write(bytes(READ_BYTES_MAX))
+            await writer.drain()
+            sent += READ_BYTES_MAX
+
+    async with serving(flood) as server, stable(endpoint(server)) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        before = -1
+        while before != sent:  # until it does not get rid of more
+            before = sent
+            await asyncio.sleep(0.1)
+        assert sent < size, "nobody has read anything"
+        got = 0
+        while data := await reader.read(1 << 20):
+            got += len(data)
+        assert got == size
+        writer.close()
+
+
+async def test_a_broken_server_is_a_broken_connection_to_its_client() -> None:
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        reset(writer.get_extra_info("socket"))
+
+    async with serving(break_off) as server, stable(endpoint(server)) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"?\n")
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
+async def test_open_connections_outlive_their_endpoint_and_end_with_the_port() -> None:
+    async with answering("a") as a, stable(endpoint(a)) as (made, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(b"?\n")
+            assert await reader.readline() == b"a\n"
+            made.serve([])
+        made.close()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
