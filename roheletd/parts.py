@@ -57,8 +57,8 @@ from roheletd.loops.resolver import Resolver
 from roheletd.loops.rollout_keeper import RolloutKeeper
 from roheletd.loops.runner import Runner
 from roheletd.loops.sender import Sender
-from roheletd.loops.streams import Streams
 from roheletd.loops.spare_keeper import SpareKeeper
+from roheletd.loops.streams import Streams
 from roheletd.loops.voter_keeper import VoterKeeper
 from roheletd.messages import Challenge, Opener, Sealer, Topics
 from roheletd.model import Member
@@ -160,6 +160,7 @@ class Parts:
             self._runner,
             self._prober,
             self._image_keeper,
+            self._spare_keeper,
             self._rebalancer,
             self._forwarder,
             self._resolver,
@@ -188,6 +189,8 @@ class Parts:
             woken.append(self._runner.wake)
             self._runner.news.on_change.append(self._instances_changed)
             self.announcer.instances = self._runner.news.now
+        if self._spare_keeper is not None:
+            woken.append(self._spare_keeper.wake)
         if self._forwarder is not None:
             woken.append(self._forwarder.wake)
         woken += [self._instance_streams.wake, self._log_reader.wake]

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roheletd.documents import bounds, load, load_json, yaml_text
+from roheletd.documents.yaml_text import load_yaml_with_lines
 from roheletd.errors import InvalidInput
 
 # Two processes share a Raspberry Pi's core here and there: wide enough to hold under load, and
@@ -45,6 +46,31 @@ def test_an_empty_document_is_none(text: bytes) -> None:
 
 def test_an_empty_json_document_is_none() -> None:
     assert load_json(b" \n", name="body") is None
+
+
+def test_with_lines_each_value_is_known_where_it_was_written_also_when_merged() -> None:
+    text = b"a: &a\n  x: 1\n  y:\n  - p\n  - {q: r}\nb:\n  <<: *a\n  x: 2\n"
+    root, lines = load_yaml_with_lines(text, name="f.yaml")
+    assert root == {
+        "a": {"x": 1, "y": ["p", {"q": "r"}]},
+        "b": {"x": 2, "y": ["p", {"q": "r"}]},
+    }
+    b = root["b"]
+    assert lines[id(root)] == {"a": 1, "b": 6}
+    assert lines[id(b)] == {"x": 8, "y": 3}
+    assert lines[id(b["y"])] == {0: 4, 1: 5}
+
+
+def test_of_several_merged_mappings_the_first_one_counts() -> None:
+    text = b"a: &a {k: 1}\nb: &b {k: 2, l: 2}\nc: {<<: [*a, *b], m: 3}\n"
+    root, _ = load_yaml_with_lines(text, name="f.yaml")
+    assert root["c"] == {"m": 3, "k": 1, "l": 2}
+
+
+@pytest.mark.parametrize("text", [b"a: {<<: 1}", b"a: {<<: [1]}", b"<<: {a: b}\n<<: {c: d}"])
+def test_a_merge_of_what_is_no_mapping_or_twice_is_refused_with_its_line(text: bytes) -> None:
+    with pytest.raises(InvalidInput, match="f.yaml, line [12]"):
+        load_yaml_with_lines(text, name="f.yaml")
 
 
 def test_a_byte_order_mark_is_skipped_in_both_languages() -> None:

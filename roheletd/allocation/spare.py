@@ -40,7 +40,7 @@ def spares(state: ClusterState, lost: Collection[str], profile: Profile) -> dict
     }
     books = Books(snapshot(state, View(conditions=conditions), profile), profile)
     allocator = Allocator(books, _SEED)
-    found = {}
+    found: dict[str, str] = {}
     for service in sorted(wanting, key=lambda it: it.name):
         placed = allocator.fill(_elsewhere(service), [instance_name(service.name, 0)], 0)
         found |= {at.service: at.node for at in placed}

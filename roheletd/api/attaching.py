@@ -16,7 +16,16 @@ from msgspec.structs import asdict
 
 from roheletd.api.flow import Read, Write
 from roheletd.api.requests import convert
-from roheletd.cluster.streams import Conversation, End, ExecWanted, Exit, Input, Output, Resize
+from roheletd.cluster.streams import (
+    Begun,
+    Conversation,
+    End,
+    ExecWanted,
+    Exit,
+    Input,
+    Output,
+    Resize,
+)
 from roheletd.errors import InvalidInput, Refused, RoheletError, Unavailable
 from roheletd.fields import Text
 
@@ -86,6 +95,8 @@ class Talker:
         try:
             while True:
                 match await talk.receive():
+                    case Begun():
+                        await self._write(b"")  # so that whoever asked knows
                     case Output(data=data, error=is_error):
                         await self._write(framed(b"e" if is_error else b"o", data))
                     case Exit(code=code, reason=reason):

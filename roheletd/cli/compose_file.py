@@ -15,7 +15,7 @@ from roheletd.cli.files import content, content_if_there
 from roheletd.cli.orchestration import is_own
 from roheletd.cli.terminal import Progress, note
 from roheletd.documents import load
-from roheletd.errors import InvalidInput
+from roheletd.errors import InvalidInput, Refused
 
 # ruff: noqa: PLC0415 - what reads Compose files is loaded for those alone
 # ruff: noqa: PTH100, PTH109, PTH111, PTH118, PTH119, PTH120 - pathlib is 8 ms
@@ -44,6 +44,8 @@ class Wanted(NamedTuple):
 
     body: dict[str, Any]
     values: tuple[Values, ...] = ()
+    application: str = ""
+    """Of a Compose file: the only one whose services it may change."""
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -100,7 +102,24 @@ def _composed(text: bytes, name: str, args: argparse.Namespace) -> Wanted | None
             *(Values("config map", it.name, it.data) for it in found.config_maps),
             *(Values("secret", it.name, it.data) for it in found.secrets),
         ),
+        found.application,
     )
+
+
+def refuse_what_is_anothers(client: Client, found: Wanted) -> None:
+    """In Compose a name is a project's own, and here it is the cluster's: two may mean `db`."""
+    if not found.application:
+        return
+    names = {service["name"] for service in found.body["services"]}
+    for view in client.get("/api/v1/services").value["services"]:
+        service = view["service"]
+        application = service.get("application", "default")
+        if service["name"] in names and application != found.application:
+            raise Refused(
+                f"there is a service {service['name']} of the application {application} already, "
+                f"and this file is the application {found.application}: rename one of them, or "
+                f"give the file `name: {application}`"
+            )
 
 
 def set_values(client: Client, values: Iterable[Values]) -> None:

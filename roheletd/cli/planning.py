@@ -7,7 +7,7 @@ from typing import Any
 
 from roheletd.cli import REFUSED, pages, planning_page
 from roheletd.cli.client import Client, quoted
-from roheletd.cli.compose_file import Values, set_values, wanted
+from roheletd.cli.compose_file import Values, refuse_what_is_anothers, set_values, wanted
 from roheletd.cli.options import Command
 from roheletd.cli.tables import plural
 from roheletd.cli.terminal import Progress, client_of, note, readable, show, style_of
@@ -22,9 +22,11 @@ def _what_if(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    body = {**wanted(args).asked, "prune": args.prune}
+    found, client = wanted(args), client_of(args)
+    refuse_what_is_anothers(client, found)
+    body = {**found.asked, "prune": args.prune}
     with Progress("waiting for the daemon"):
-        answer = client_of(args).ask("/api/v1/plan", body)
+        answer = client.ask("/api/v1/plan", body)
     show(args, answer, planning_page.plan)
     return 0
 
@@ -33,6 +35,7 @@ def _apply(args: argparse.Namespace) -> int:
     found = wanted(args)
     body: dict[str, Any] = {**found.asked, "prune": args.prune}
     client, page = client_of(args), planning_page.applied
+    refuse_what_is_anothers(client, found)
     if not args.yes and _is_watched():
         plan = _shown_plan(client, body)
         if (plan["changes"] or found.values) and not _confirmed(plan["changes"], found.values):

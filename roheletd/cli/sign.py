@@ -38,7 +38,10 @@ def sign(args: argparse.Namespace) -> int:
 def _command(args: argparse.Namespace) -> tuple[str, dict[str, object]]:
     """The verb and its members; a ROHE file makes an import of an addition."""
     if args.conf is not None and args.verb in _PLANNING:
-        return args.verb, wanted(args).body
+        found = wanted(args)
+        for values in found.values:
+            note(f"the {values} is not part of the command, and has to be there before")
+        return args.verb, found.body if args.verb == "apply" else found.asked
     if args.conf is not None:
         found = document(args.conf)
         if args.verb in _ADDING:

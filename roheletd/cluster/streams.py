@@ -75,6 +75,10 @@ class Lines(Struct, frozen=True, array_like=True, tag="lines"):
     lines: tuple[LogLine, ...]
 
 
+class Begun(Struct, frozen=True, array_like=True, tag="begun"):
+    """The command runs, or it is known why it cannot."""
+
+
 class Output(Struct, frozen=True, array_like=True, tag="out"):
     """What a command has written; `error` to its standard error."""
 
@@ -110,7 +114,7 @@ class End(Struct, frozen=True, array_like=True, tag="end"):
 
 
 Wanted = LogsWanted | ExecWanted
-Piece = LogsWanted | ExecWanted | Lines | Output | Input | Resize | Exit | End
+Piece = LogsWanted | ExecWanted | Lines | Begun | Output | Input | Resize | Exit | End
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Piece] = msgspec.msgpack.Decoder(Piece)

@@ -7,7 +7,7 @@ list in this folder's README. What is not supported is told by line, and what is
 by line: nothing is left out without a word.
 """
 
-from roheletd.compose.document import Composed, is_compose, read
+from roheletd.compose.document import Composed, read
 from roheletd.compose.draft import Stored
 
-__all__ = ["Composed", "Stored", "is_compose", "read"]
+__all__ = ["Composed", "Stored", "read"]

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from roheletd.compose.draft import Content, Project, ReadFile, Stored
 from roheletd.compose.fields import Field, Source
-from roheletd.compose.keys import Key, idle, no
+from roheletd.compose.keys import Key, no
+from roheletd.compose.networks import FLAT, check_networks
 from roheletd.compose.ports import give_exposed_their_numbers
 from roheletd.compose.service import draft_of
 from roheletd.compose.stores import contents_of
@@ -43,14 +44,14 @@ TOP: dict[str, Key] = {
     "volumes": Key("yes", "names of volumes; each instance has its own"),
     "configs": Key("yes", "see below"),
     "secrets": Key("yes", "see below"),
-    "networks": idle("services reach one another by name over one flat network"),
+    "networks": Key("no effect", FLAT),
     "version": Key("yes", "nothing depends on it"),
     "include": no("one file is read; several can be applied one after the other"),
     "models": no("services are containers"),
 }
 
 
-def is_compose(document: object) -> bool:
+def _is_compose(document: object) -> bool:
     """Ours has a list of services, and ROHE's has none."""
     return isinstance(document, dict) and isinstance(document.get("services"), dict)
 
@@ -69,7 +70,7 @@ def read(
     is merely not supported is told in the answer and left out of the services.
     """
     document, lines = load_yaml_with_lines(text, name=name)
-    if not is_compose(document):
+    if not _is_compose(document):
         return None
     source = Source(name, lines, variables)
     top = Field(source, document, "", "", 1).members()
@@ -100,8 +101,8 @@ def _project(top: Mapping[str, Field], application: str, read_file: ReadFile) ->
             member.unsupported("no such key is known here")
         elif known and known.standing == "no" and member.asks_for_something:
             member.unsupported(known.means)
-        elif known and known.standing == "no effect":
-            member.note(f"has no effect: {known.means}")
+        elif key == "networks" and member.asks_for_something:
+            check_networks(member)
     if "name" in top:
         application = top["name"].text()
         if not _NAME.search(application):

@@ -2,7 +2,7 @@
 
 from msgspec.structs import fields as fields_of
 
-from roheletd.compose import deploy, health, ports, stores, volumes
+from roheletd.compose import deploy, health, networks, ports, stores, volumes
 from roheletd.compose.draft import Draft, Project
 from roheletd.compose.fields import Field
 from roheletd.compose.keys import Key, group, idle, no, partly, walk, yes
@@ -159,7 +159,6 @@ def _extension(field: Field, draft: Draft) -> None:
 
 
 _RIGHTS = "containers have the rights that the engine gives to all"
-_FLAT = "services reach one another by name over one flat network"
 
 ENV_FILE: dict[str, Key] = {
     "path": yes(_path, "read where the command runs, relative to the Compose file"),
@@ -223,9 +222,9 @@ KEYS: dict[str, Key] = {
         "sensitivity, priority, accelerators, affinity, warm_spare, ...",
     ),
     # accepted, for it is so anyway or does not matter here
-    "networks": idle(_FLAT),
+    "networks": Key("no effect", networks.FLAT, networks.read_networks, networks.IN_SERVICE),
     "container_name": idle("an instance is named after its service: web.1"),
-    "links": idle(_FLAT),
+    "links": Key("no effect", networks.FLAT, networks.read_links),
     "annotations": idle("labels are for people and tools; the engine is told nothing more"),
     "attach": idle("nothing is attached to"),
     # not supported
@@ -250,7 +249,7 @@ KEYS: dict[str, Key] = {
     "domainname": no("an instance has the name that the engine gives it"),
     "entrypoint": no("`command` replaces the image's command, and its entrypoint stays"),
     "extends": no("YAML's anchors and `<<` do the same within one file"),
-    "external_links": no(_FLAT),
+    "external_links": no(networks.FLAT),
     "extra_hosts": no("services are found by their names"),
     "group_add": no(_RIGHTS),
     "hostname": no("an instance has the name that the engine gives it"),
@@ -259,10 +258,10 @@ KEYS: dict[str, Key] = {
     "isolation": no("all nodes run Linux"),
     "label_file": no("use `labels`"),
     "logging": no("logs are read and bounded by the daemon"),
-    "mac_address": no(_FLAT),
+    "mac_address": no(networks.FLAT),
     "mem_swappiness": no("deploy.resources.limits.memory"),
     "memswap_limit": no("deploy.resources.limits.memory"),
-    "network_mode": no(_FLAT),
+    "network_mode": no(networks.FLAT),
     "oom_kill_disable": no("an instance ends at its limit, and is started again"),
     "oom_score_adj": no("x-rohe.priority says what matters more"),
     "pid": no(_RIGHTS),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from roheletd.compose import document, service, stores, volumes
+from roheletd.compose import document, networks, service, stores, volumes
 from roheletd.compose.keys import Key, Standing
 
 _HEAD = """\
@@ -22,6 +22,7 @@ _PARTS: tuple[tuple[str, str, Mapping[str, Key]], ...] = (
     ("At the top", "", document.TOP),
     ("In a service", "", service.KEYS),
     ("At the top: `volumes`", "volumes.*.", volumes.TOP),
+    ("At the top: `networks`", "networks.*.", networks.TOP),
     ("At the top: `configs` and `secrets`", "configs.*.", stores.TOP),
 )
 

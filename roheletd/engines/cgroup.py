@@ -15,7 +15,8 @@ class CgroupMeter:
     """Kept descriptors of one cgroup. Raises `OSError` once the cgroup is gone."""
 
     def __init__(self, cpu: Path, memory: Path, *, version: int) -> None:
-        self._version = version
+        self.version = version
+        self.memory = memory
         self._threads = cpu / ("tasks" if version == 1 else "cgroup.threads")
         names = ("cpuacct.usage", "memory.usage_in_bytes")
         if version == 2:  # noqa: PLR2004 - the version of cgroups
@@ -30,12 +31,12 @@ class CgroupMeter:
 
     def usage(self) -> Usage:
         cpu, memory, stat = (os.pread(fd, _READ_BYTES, 0) for fd in self._descriptors)
-        if self._version == 1:
+        if self.version == 1:
             cpu_s = int(cpu) / 1e9
-            cache = _counter(stat, b"total_inactive_file")
+            cache = counter(stat, b"total_inactive_file")
         else:
-            cpu_s = _counter(cpu, b"usage_usec") / 1e6
-            cache = _counter(stat, b"inactive_file")
+            cpu_s = counter(cpu, b"usage_usec") / 1e6
+            cache = counter(stat, b"inactive_file")
         # The kernel gives inactive file cache back on demand: it is not needed, only there.
         return Usage(cpu_s=cpu_s, memory_mib=max(0, int(memory) - cache) >> 20)
 
@@ -95,7 +96,7 @@ def _mounts(text: str) -> dict[str, Path]:
     return found
 
 
-def _counter(text: bytes, name: bytes) -> int:
+def counter(text: bytes, name: bytes) -> int:
     for line in text.splitlines():
         key, _, value = line.partition(b" ")
         if key == name:

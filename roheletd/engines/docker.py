@@ -40,6 +40,7 @@ from roheletd.engines.discovery import find_socket
 from roheletd.engines.docker_api import NOT_FOUND, Json, Refusal
 from roheletd.engines.docker_images import DockerImages
 from roheletd.engines.mounts import host_sources, missing_mount, mounts, volume_name
+from roheletd.engines.oom import OomWatch
 from roheletd.engines.procfs import thread_cpu_s
 from roheletd.engines.pulling import Login
 from roheletd.errors import Unavailable
@@ -106,6 +107,7 @@ class DockerEngine:
         self._init = True
         self._host_address = ""
         self._meters: dict[str, CgroupMeter] = {}
+        self._oom = OomWatch()
         self._unsettled: set[str] = set()
 
     async def open(self) -> EngineInfo:
@@ -153,6 +155,7 @@ class DockerEngine:
         for kept in self._meters.values():
             kept.close()
         self._meters.clear()
+        self._oom.close()
         await self._disconnect()
 
     async def _disconnect(self) -> None:
@@ -191,6 +194,7 @@ class DockerEngine:
             listed = await client.containers.list(all=True, filters=filters)
         ids = {container.id for container in listed}
         self._forget_meters_except(ids)
+        self._oom.keep(ids)
         self._unsettled &= ids
         found = [await self._described(container) for container in listed]
         return [container for container in found if container is not None]
@@ -235,7 +239,11 @@ class DockerEngine:
             inspected = await listed.show()
         if docker_api.is_going(inspected):
             return None
-        reason = docker_api.exit_reason(inspected, await self._last_line(listed))
+        reason = docker_api.exit_reason(
+            inspected,
+            await self._last_line(listed),
+            out_of_memory=self._oom.happened(seen.id),
+        )
         return replace(
             seen,
             exit_code=inspected["State"]["ExitCode"],
@@ -265,6 +273,7 @@ class DockerEngine:
         if found is not None:
             self._forget_meter(container_id)
             self._meters[container_id] = found
+            self._oom.watch(container_id, found.memory, version=found.version)
 
     def _forget_meters_except(self, listed: set[str]) -> None:
         for container_id in self._meters.keys() - listed:
@@ -502,7 +511,7 @@ class DockerEngine:
             raise Unavailable(f"{self._name} is gone (events): {error}") from error
 
     def _heed(self, event: bytes) -> None:
-        """Remember whose state an event has changed; one that cannot be read may speak of anybody."""
+        """Remember of whom an event speaks; one that cannot be read may speak of anybody."""
         self._unsettled |= docker_api.unsettled(event, set(self._meters))
 
     def logs(

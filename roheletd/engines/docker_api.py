@@ -96,6 +96,7 @@ _EXPLANATIONS: tuple[tuple[str, str, bool], ...] = (
     ("Client.Timeout", "registry unreachable", True),
     ("no space left on device", "the disk is full", True),
     ("no matching manifest", "the image is not made for this node's processor", True),
+    ("for architecture", "the image is not made for this node's processor", True),
     ("xec format error", "the image is not made for this node's processor", True),
 )
 
@@ -298,12 +299,15 @@ def _own_address(listed: Fields) -> str:
     return next((str(address) for address in found if address), "")
 
 
-def exit_reason(inspected: Json, last_line: str) -> str:
-    """Why a container ended, in the words of whoever knows best."""
+def exit_reason(inspected: Json, last_line: str, *, out_of_memory: bool = False) -> str:
+    """Why a container ended, in the words of whoever knows best.
+
+    `out_of_memory`: the kernel has just said so.
+    """
     state = inspected["State"]
     code = state["ExitCode"]
     limit_mib = (inspected["HostConfig"].get("Memory") or 0) // 2**20
-    if state.get("OOMKilled") and code:
+    if (state.get("OOMKilled") or out_of_memory) and code:
         return f"out of memory (limit {limit_mib} MiB)" if limit_mib else "out of memory"
     if state.get("Error"):
         return str(state["Error"])

@@ -14,6 +14,7 @@ from roheletd.cluster.flow import Allowance
 from roheletd.cluster.state import ClusterState
 from roheletd.cluster.streams import (
     Batch,
+    Begun,
     Conversation,
     End,
     ExecWanted,
@@ -179,6 +180,7 @@ class InstanceStreams:
         session = await engine.exec_session(known.id, wanted)
         feeding = asyncio.create_task(_feed(session, talk), name=f"input of {wanted.instance}")
         try:
+            await talk.send(Begun())
             while (found := await session.read()) is not None:
                 data, is_error = found
                 if allowance is not None:

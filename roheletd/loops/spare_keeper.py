@@ -85,12 +85,12 @@ class SpareKeeper:
 
     def _due(self) -> dict[str, str]:
         """Service to image, for which this node is the next."""
-        lost = self._membership.lost_for_s(self._state.registrations, self._clock.now_s())
+        seen = self._membership.of_all(self._state.registrations, self._clock.now_s())
+        lost = {name for name, liveness in seen.items() if liveness == "lost"}
         return {
             name: known.service.image
             for name, node in spares(self._state, lost, self._profile).items()
-            if node == self._node
-            and (known := self._state.services[name]).service.pull != "never"
+            if node == self._node and (known := self._state.services[name]).service.pull != "never"
         }
 
     def _tell(self, service: str) -> Callable[[str, str], None]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from roheletd.api import views
+from tests.builders import a_service
 from tests.cli import samples
 from tests.cli.conftest import Run
 from tests.cli.fake_daemon import FakeDaemon
@@ -42,6 +43,7 @@ def shop(tmp_path: Path) -> Path:
 
 def answers(daemon: FakeDaemon) -> None:
     daemon.answers |= {
+        "GET /api/v1/services": views.Services(services=()),
         "POST /api/v1/configmaps": views.Changes(
             changed={"shop_pages": "updated"}, notes=("service web is rolled out with it",)
         ),
@@ -58,7 +60,7 @@ def test_values_are_set_before_the_services_that_are_given_them(
     answers(daemon)
     done = roheletd("apply", "-f", str(shop))
     assert done.returncode == 0, done.stderr
-    maps, secrets, applied = daemon.requests
+    _listing, maps, secrets, applied = daemon.requests
     assert maps.body == {
         "name": "shop_pages",
         "data": {"pages.ini": "[pages]\n"},
@@ -79,7 +81,8 @@ def test_looking_ahead_sets_nothing_and_names_what_will_be_there(
     answers(daemon)
     done = roheletd(verb, "-f", str(shop))
     assert done.returncode == 0, done.stderr
-    (request,) = daemon.requests
+    *_, request = daemon.requests
+    assert {it.path for it in daemon.requests} <= {f"/api/v1/{verb}", "/api/v1/services"}
     assert (request.body["config_maps"], request.body["secrets"]) == (["shop_pages"], ["shop_key"])
 
 
@@ -144,7 +147,22 @@ def test_on_a_terminal_nothing_is_set_before_somebody_says_yes(
     done = on_terminal("apply", "-f", str(shop), tmp_path=tmp_path, typed="n\n")
     assert done.code == 1
     assert "6 changes, and config map shop_pages and secret shop_key to set" in done.seen
-    assert [request.path for request in daemon.requests] == ["/api/v1/plan"]
+    paths = [request.path for request in daemon.requests]
+    assert paths == ["/api/v1/services", "/api/v1/plan"]
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply"])
+def test_a_service_of_another_application_is_not_overwritten(
+    verb: str, daemon: FakeDaemon, roheletd: Run, shop: Path
+) -> None:
+    answers(daemon)
+    other = views.ServiceView(
+        service=a_service("web", application="blog"), revision=1, placed=0, running=0
+    )
+    daemon.answers["GET /api/v1/services"] = views.Services(services=(other,))
+    done = roheletd(verb, "-f", str(shop))
+    assert (done.returncode, len(daemon.requests)) == (1, 1)
+    assert "there is a service web of the application blog already" in done.stderr
 
 
 def test_the_table_of_what_is_supported_needs_no_daemon(roheletd: Run) -> None:

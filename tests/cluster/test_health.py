@@ -1,5 +1,6 @@
 """One run under its checks: verdicts, and when the next check is due."""
 
+import itertools
 import math
 
 from hypothesis import given
@@ -87,5 +88,5 @@ def test_no_check_is_sooner_than_a_tenth_of_a_second_and_none_later_than_the_int
     answers: list[str],
 ) -> None:
     runs = after(a_check(), *answers)
-    for before, now in zip(runs, runs[1:], strict=False):
+    for before, now in itertools.pairwise(runs):
         assert 0.0999 <= now.due_s - before.due_s <= 10.0001

@@ -293,6 +293,9 @@ def test_an_external_config_is_in_the_cluster_already() -> None:
         ("tmpfs: /x:mode=700", "only its size can be chosen, not mode=700"),
         ("deploy: {placement: {constraints: [node.role == worker]}}", "constraints are on"),
         ("deploy: {update_config: {failure_action: continue}}", "does not go on"),
+        ("networks: {a: {aliases: [b]}}", "networks.a.aliases is not supported: a service has"),
+        ("networks: {a: {ipv4_address: 1.2.3.4}}", "addresses are the engine's to give"),
+        ("links: ['other:db']", "a service has one name"),
         ("platform: windows/amd64", "linux/ARCHITECTURE"),
         ("configs: [c]", "a file in the root folder (/c)"),
     ],
@@ -303,6 +306,15 @@ def test_what_is_not_supported_is_told_with_its_line(keys: str, told: str) -> No
         (sentence,) = found
         assert told in sentence
         assert re.match(r"line [45]: services\.web\.", sentence)
+
+
+def test_a_network_that_keeps_the_outside_away_is_told() -> None:
+    found = of("networks: [a]", "networks: {a: {driver: bridge}, b: {internal: true}}")
+    assert found.unsupported[0].startswith("line 7: networks.b.internal is not supported")
+    assert [note.split(" has")[0] for note in found.notes] == [
+        "line 4: services.web.networks",
+        "line 7: networks",
+    ]
 
 
 def test_a_volume_of_two_services_is_told_since_each_instance_has_its_own() -> None:

@@ -1,5 +1,8 @@
-"""Checks of health on real engines: seen healthy at once, restarted with a reason, moved by none."""
+"""Checks of health on real engines: seen healthy at once, restarted with a reason."""
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,3 +82,51 @@ def test_a_start_is_seen_at_once_and_what_gets_unhealthy_is_restarted(node: Real
     assert only(node)["last_failure"] == "unhealthy: GET /healthz on port 80: 404"
     kinds = [event["kind"] for event in events(node, "running", "healthy", "unhealthy", "ended")]
     assert kinds[:5] == ["running", "healthy", "unhealthy", "running", "healthy"]
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("engine", ["dockerd"], indirect=True)
+def test_what_is_killed_runs_again_before_anybody_would_have_asked(
+    node: RealDaemon, engine: RealEngine
+) -> None:
+    submit(node, web(GREETS, health={**HTTP, "interval_s": 60}))
+    node.until(lambda: only(node)["health"] == "healthy")
+    name = node.container("web.1")
+    pid = engine.inspect(name)["State"]["Pid"]
+    os.kill(pid, signal.SIGKILL)
+    killed_s = time.monotonic()
+    node.until(lambda: engine.inspect(name)["State"]["Pid"] not in (0, pid))
+    again_s = time.monotonic() - killed_s
+    node.until(lambda: only(node)["health"] == "healthy" and only(node)["restarts"] == 1)
+    healthy_s = time.monotonic() - killed_s
+    print(f"running again after {again_s:.3f} s, healthy after {healthy_s:.3f} s")
+    assert again_s < 1.0, "half a second on a machine that does nothing else"
+    assert only(node)["last_failure"] == "killed (137)"
+
+
+def test_commands_are_checks_as_well_and_a_missing_one_is_named(node: RealDaemon) -> None:
+    fails = ["/bin/sh", "-c", "echo no model; exit 3"]
+    checks = {**OFTEN, "timeout_s": 2, "interval_s": 2, "start_grace_s": 600}
+    services = [
+        web(GREETS, name="well", health={"exec": {"command": ["true"]}, **checks}),
+        web(GREETS, name="ill", health={"exec": {"command": fails}, **checks}),
+        web(GREETS, name="odd", health={"exec": {"command": ["/bin/nothing"]}, **checks}),
+    ]
+    node.post("/api/v1/services", {"services": services})
+
+    def all_known() -> bool:
+        found = {item["service"]: item for item in node.instances()}
+        return len(found) == 3 and all(
+            item["health"] == "healthy" or item["reason"] for item in found.values()
+        )
+
+    node.until(all_known)
+    found = {item["service"]: (item["health"], item["reason"]) for item in node.instances()}
+    assert found["well"] == ("healthy", "")
+    assert found["ill"] == (
+        "starting",
+        "not healthy yet: /bin/sh: ended with exit code 3: no model",
+    )
+    assert found["odd"][0] == "starting"
+    assert "/bin/nothing" in found["odd"][1]
+    assert "no such" in found["odd"][1]

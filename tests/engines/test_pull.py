@@ -55,6 +55,15 @@ async def test_image_that_is_nowhere_is_told_so(machine: Machine, hub: Registry)
     assert await machine.engine.list() == []
 
 
+async def test_image_of_another_processor_is_told_so_before_it_is_fetched(
+    machine: Machine, hub: Registry
+):
+    digest = machine.real.push(BUSYBOX, f"{hub.address}/busybox:1")
+    hub.offer("busybox", "far", digest, "s390x")
+    with pytest.raises(ImageRefused, match="not made for this node's processor"):
+        await machine.engine.run(machine.spec(image=f"{hub.address}/busybox:far"))
+
+
 async def test_registry_that_is_down_is_told_so(machine: Machine):
     with pytest.raises(EngineError, match="registry unreachable"):
         await machine.engine.run(machine.spec(image=f"127.0.0.1:{free_port()}/busybox:1"))

@@ -2,8 +2,10 @@
 
 import base64
 import contextlib
+import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,12 +28,32 @@ auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}
 _HTPASSWD = f"{USER}:$2b$04$ckuJSFwBvJh8fQMDfxD8AOPz6myKzkc1POg5Nzl6hxZVOb0NYcYFq\n"
 
 
+_PUT = """
+import sys, urllib.request
+_, url, kind, body = sys.argv
+asked = urllib.request.Request(url, body.encode(), {"Content-Type": kind}, method="PUT")
+urllib.request.urlopen(asked, timeout=5).close()
+"""
+_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+
 class Registry:
     """Plain HTTP on 127.0.0.1, which engines take as insecure by themselves or as configured."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, engine: RealEngine, process: subprocess.Popen[bytes], port: int) -> None:
+        self._engine = engine
         self._process = process
         self.address = f"127.0.0.1:{port}"
+
+    def offer(self, repository: str, tag: str, digest: str, architecture: str) -> None:
+        """Something that was pushed is, under this tag, for one kind of processor only."""
+        platform = {"architecture": architecture, "os": "linux"}
+        of_it = {"mediaType": _MANIFEST, "size": 500, "digest": digest, "platform": platform}
+        body = json.dumps({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [of_it]})
+        url = f"http://{self.address}/v2/{repository}/manifests/{tag}"
+        argv = [*self._engine.prefix, sys.executable, "-I", "-c", _PUT, url, _INDEX, body]
+        subprocess.run(argv, check=True)
 
     def freeze(self) -> None:
         """It still accepts connections, and says nothing more."""
@@ -62,7 +84,7 @@ def registry(engine: RealEngine, *, closed: bool = False) -> Iterator[Registry]:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
     try:
         _wait_until_it_answers(engine, process, port)
-        yield Registry(process, port)
+        yield Registry(engine, process, port)
     finally:
         process.kill()
         process.wait()
