@@ -252,6 +252,7 @@ class Parts:
     def _instances_changed(self) -> None:
         """Something became of an instance of this node: all others hear it at once."""
         if self._runner is not None:
+            self.soft.found_addresses(self._runner.news.addresses())
             self.soft.heard_instances(self._me.node, self._runner.news.now())
         self.announcer.wake()
         self._instance_streams.wake()

@@ -69,7 +69,7 @@ def test_of_several_merged_mappings_the_first_one_counts() -> None:
 
 @pytest.mark.parametrize("text", [b"a: {<<: 1}", b"a: {<<: [1]}", b"<<: {a: b}\n<<: {c: d}"])
 def test_a_merge_of_what_is_no_mapping_or_twice_is_refused_with_its_line(text: bytes) -> None:
-    with pytest.raises(InvalidInput, match="f.yaml, line [12]"):
+    with pytest.raises(InvalidInput, match=r"f\.yaml, line [12]"):
         load_yaml_with_lines(text, name="f.yaml")
 
 

@@ -52,7 +52,18 @@ PURE = set().union(*LAYERS[:7])
 # Without clock, global randomness, file, socket or waiting.
 PURE_STDLIB = {
     *("__future__", "base64", "bisect", "collections", "dataclasses", "enum", "functools"),
-    *("hashlib", "heapq", "hmac", "itertools", "math", "operator", "re", "shlex", "struct"),
+    *(
+        "hashlib",
+        "heapq",
+        "hmac",
+        "ipaddress",
+        "itertools",
+        "math",
+        "operator",
+        "re",
+        "shlex",
+        "struct",
+    ),
     *("types", "typing", "random.Random"),
 }
 # A library that costs something is spoken to in one place, given as a prefix of the path.

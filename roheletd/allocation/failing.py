@@ -38,7 +38,7 @@ def failed_on(soft: SoftState, state: ClusterState, now_s: float) -> dict[str, M
     return dict(found)
 
 
-def failing(soft: SoftState, state: ClusterState) -> frozenset[str]:
+def failing(soft: SoftState, state: ClusterState, now_s: float) -> frozenset[str]:
     """Instances that should try another node, where there is one that has not failed lately."""
     return frozenset(
         at.instance
@@ -46,19 +46,26 @@ def failing(soft: SoftState, state: ClusterState) -> frozenset[str]:
         if any(
             node.name != at.node
             and node.engine != "none"
-            and (at.service, at.revision) not in soft.failed_services.get(node.name, {})
+            and not _avoided(soft, node.name, at, now_s)
             for node in state.nodes.values()
         )
     )
 
 
+def _avoided(soft: SoftState, node: str, at: Placement, now_s: float) -> bool:
+    known = soft.failed_services.get(node, {})
+    until_s, _why = known.get((at.service, at.revision), (0.0, ""))
+    return until_s > now_s
+
+
 def _failing(soft: SoftState, state: ClusterState) -> Iterator[tuple[Placement, str]]:
     """Those that have failed often enough in a row, and how; not those whose data is here."""
-    for at in state.placements.values():
-        service = state.services[at.service].service
-        use = report_of(soft, at)
-        if use is None or not service.move_after or is_bound(service):
+    failed = (use for uses in soft.instances.values() for use in uses.values() if use.failures)
+    for use in failed:
+        at = state.placements.get(use.instance)
+        if at is None or use.health == "healthy" or report_of(soft, at) is not use:
             continue
-        if use.failures >= service.move_after and use.health != "healthy":
+        service = state.services[at.service].service
+        if use.failures >= service.move_after > 0 and not is_bound(service):
             times = "once" if use.failures == 1 else f"{use.failures} times in a row"
             yield at, f"{at.service} failed here {times}: {use.last_failure}"

@@ -82,16 +82,16 @@ def refused_images(soft: SoftState, now_s: float) -> dict[str, dict[str, str]]:
     }
 
 
-def stranded(soft: SoftState, state: ClusterState) -> frozenset[str]:
+def stranded(soft: SoftState, state: ClusterState, now_s: float) -> frozenset[str]:
     """Instances whose node cannot get their image, where another one has it or has not failed yet.
 
     Also those that fail again and again. Unlike those of `avoid` they do not have to go: where no
     other node takes one, it stays, and its node tries again.
     """
-    return failing(soft, state) | frozenset(
+    return failing(soft, state, now_s) | frozenset(
         at.instance
         for at, _why in _without_image(soft, state)
-        if any(_may_have(soft, node.name, _image(state, at)) for node in _others(state, at))
+        if any(_may_have(soft, node.name, _image(state, at), now_s) for node in _others(state, at))
     )
 
 
@@ -99,11 +99,12 @@ def _others(state: ClusterState, at: Placement) -> Iterator[Node]:
     return (it for it in state.nodes.values() if it.name != at.node and it.engine == "docker")
 
 
-def _may_have(soft: SoftState, node: str, image: str) -> bool:
+def _may_have(soft: SoftState, node: str, image: str, now_s: float) -> bool:
     report = soft.telemetry.get(node)
     if report is None:
         return False
-    return image in (report.images or ()) or image not in soft.refused_images.get(node, {})
+    until_s, _why = soft.refused_images.get(node, {}).get(image, (0.0, ""))
+    return image in (report.images or ()) or until_s <= now_s
 
 
 def _without_image(soft: SoftState, state: ClusterState) -> Iterator[tuple[Placement, str]]:

@@ -58,7 +58,7 @@ def look(
             for name in nodes
         },
         displaced=displaced,
-        stranded=stranded(soft, state),
+        stranded=stranded(soft, state, now_s),
         lost_for_s=membership.lost_for_s(nodes, now_s),
         failed_on=failed_on(soft, state, now_s),
         available=available(state, soft),

@@ -220,6 +220,12 @@ def _instances(found: tuple[views.InstanceView, ...]) -> Iterator[Metric]:
         [(key, _scaled(view.used_memory_mib, _MIB)) for key, view in keyed],
         labels=labels,
     )
+    yield _gauge(
+        "instance_healthy",
+        "Whether an instance is healthy (1): by its checks, or as long as it runs if it has none.",
+        [(key, int(view.health == "healthy")) for key, view in keyed],
+        labels=labels,
+    )
     yield _count(
         "instance_restarts",
         "How often an instance was started again.",

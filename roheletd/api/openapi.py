@@ -12,6 +12,7 @@ import msgspec
 from roheletd.api import views
 from roheletd.api.access import TOKEN_FILE
 from roheletd.api.door import KEY_HEADER, TOO_LARGE
+from roheletd.api.registry import RegistryAsked
 from roheletd.api.routes import JSON, ROUTES, Route
 from roheletd.token import Token, encode
 
@@ -191,7 +192,7 @@ _PLAIN: Final = str.maketrans(dict.fromkeys(" /{}.-", "_"))
 def _statuses(route: Route) -> list[int]:
     """What a route may refuse with; 405 belongs to no route."""
     found = {400, 403, 500}
-    if "{" in route.path:
+    if "{" in route.path or route.request is RegistryAsked:
         found.add(404)
     if route.writes:
         found |= {401, 409, 503, 504}

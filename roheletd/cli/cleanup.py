@@ -68,7 +68,7 @@ def clean_up(home: Home, say: Say, *, keep_home: bool = False) -> None:
 async def _clear(engine: Engine, record: Record) -> None:
     try:
         await engine.open()
-        left = await engine.list()
+        left = [item for item in await engine.list() if not item.stranger]
         await asyncio.gather(*(engine.remove(item.id, STOP_GRACE_S) for item in left))
         if record.image:
             # Imported here: it loads the client of container engines.

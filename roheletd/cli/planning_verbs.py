@@ -48,6 +48,7 @@ def add_apply(commands: Commands, name: str) -> None:
         "a terminal the plan is shown first, and nothing is done unless you say yes.",
         examples=(
             "roheletd apply -f shop.yaml",
+            "roheletd apply -f compose.yaml        see `roheletd compose support`",
             "roheletd apply -f shop.yaml --prune --yes    for scripts",
         ),
     )

@@ -38,10 +38,10 @@ def sign(args: argparse.Namespace) -> int:
 def _command(args: argparse.Namespace) -> tuple[str, dict[str, object]]:
     """The verb and its members; a ROHE file makes an import of an addition."""
     if args.conf is not None and args.verb in _PLANNING:
-        found = wanted(args)
-        for values in found.values:
+        file = wanted(args)
+        for values in file.values:
             note(f"the {values} is not part of the command, and has to be there before")
-        return args.verb, found.body if args.verb == "apply" else found.asked
+        return args.verb, file.body if args.verb == "apply" else file.asked
     if args.conf is not None:
         found = document(args.conf)
         if args.verb in _ADDING:

@@ -193,6 +193,14 @@ class Instances:
         self._measured = {name: kept for name, kept in self._measured.items() if name in self._uses}
         self._threads = {name: kept for name, kept in self._threads.items() if name in self._uses}
 
+    def addresses(self) -> dict[str, str]:
+        """Instance to the address of its own, of those that run and have one."""
+        return {
+            name: container.address
+            for name, container in self._containers.items()
+            if container.address and container.state == "running"
+        }
+
     def due(self, now_s: float) -> tuple[tuple[Check, ...], float]:
         """The checks that are to be made now, and when the next one will be (infinity: never)."""
         checks, next_s = [], math.inf

@@ -25,14 +25,15 @@ _LOOPBACK = "127.0.0.1"
 class Endpoint(Struct, frozen=True, kw_only=True):
     """One running instance, at `port` of `host`; `local`: it runs on the node that says so.
 
-    `other_host` is another way to it, where nothing answers there.
+    `own_host` is an address of its own, where only its node reaches it, at `own_port`.
     """
 
     instance: str
     node: str
     host: str
     port: int
-    other_host: str = ""
+    own_host: str = ""
+    own_port: int = 0
     local: bool = False
     healthy: bool = False
 
@@ -103,9 +104,9 @@ def _endpoint(
     port: Port, at: Placement, edition: Edition, soft: SoftState, me: str
 ) -> Iterator[Endpoint]:
     use = soft.instances.get(at.node, {}).get(at.instance)
-    local, address = at.node == me, soft.addresses.get(at.node, "")
-    # The engine's proxy answers on the loopback, and its rules lead all other addresses.
-    host, other_host = (_LOOPBACK, address) if local else (address, "")
+    local = at.node == me
+    host = _LOOPBACK if local else soft.addresses.get(at.node, "")
+    own_host = soft.own_addresses.get(at.instance, "") if local else ""
     number = _container_port(port, edition.service.ports)
     if use is None or use.state != "running" or not host or number is None:
         return
@@ -116,7 +117,8 @@ def _endpoint(
                 node=at.node,
                 host=host,
                 port=bound.host_port,
-                other_host=other_host,
+                own_host=own_host,
+                own_port=number if own_host else 0,
                 local=local,
                 healthy=use.health == "healthy",
             )

@@ -62,6 +62,8 @@ class SoftState:
         """How often it became otherwise which of them run and are healthy."""
         self.addresses: dict[str, str] = {}
         """Per node: where other nodes reach it, as it last said."""
+        self.own_addresses: Mapping[str, str] = {}
+        """Of instances of this node that have an address of their own, that only it can reach."""
         self.usual_millicores: dict[str, dict[int, float]] = {}
         """Per node: use per core, smoothed over some seconds, so that one spike decides nothing."""
         self.waiting: dict[str, str] = {}
@@ -132,6 +134,11 @@ class SoftState:
             use.instance: with_use_of(use, before.get(use.instance)) for use in instances
         }
         if _conditions(before) != _conditions(self.instances[node]):
+            self.instances_changed += 1
+
+    def found_addresses(self, found: Mapping[str, str]) -> None:
+        if found != self.own_addresses:
+            self.own_addresses = found
             self.instances_changed += 1
 
     def forget(self, node: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from roheletd.decoding import decoded
-from roheletd.fields import Name, Text
+from roheletd.fields import Text
 
 PIECE_BYTES_MAX = 16 << 10
 LINE_CHARS_MAX = 16 << 10
@@ -40,7 +40,7 @@ class LogsWanted(Struct, frozen=True, kw_only=True, array_like=True, tag="logs")
     `after`: what follows that stamp, and once more what has it.
     """
 
-    instance: Name
+    instance: Text
     follow: bool = False
     since_s: float | None = None
     tail: int | None = None
@@ -61,7 +61,7 @@ class LogQuery(Struct, frozen=True, kw_only=True):
 class ExecWanted(Struct, frozen=True, kw_only=True, array_like=True, tag="exec"):
     """A command within a running instance; without `stdin` it reads nothing."""
 
-    instance: Name
+    instance: Text
     command: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=256)]
     tty: bool = False
     stdin: bool = False

@@ -10,6 +10,7 @@ from roheletd.compose.keys import Key, no, partly, walk, yes
 Kind = Literal["configs", "secrets"]
 
 _MODE = re.compile(r"(?:0o?)?([0-7]{3})")
+_VALUE_ALONE = "a config or a secret is a value, and nothing more"
 _SECRETS = "/run/secrets"
 
 
@@ -99,7 +100,7 @@ def _content(entry: Field, name: str, project: Project) -> Content:
     given = [key for key in ("file", "content", "environment", "external") if key in members]
     for key, member in members.items():
         if key not in (*given, "name") and not key.startswith("x-") and member.asks_for_something:
-            member.unsupported("a config or a secret is a value, and nothing more")
+            member.unsupported(_VALUE_ALONE)
     if len(given) != 1:
         entry.wrong("expected one of `file`, `content`, `environment` and `external`")
     field = members[given[0]]
@@ -128,5 +129,8 @@ TOP: dict[str, Key] = {
     "environment": Key("yes", "the value of a variable where the command runs"),
     "external": Key("yes", "it is in the cluster already"),
     "name": Key("yes", "its name in the cluster; PROJECT_NAME where it is not given"),
-    "driver": no("a config or a secret is a value, and nothing more"),
+    "labels": no(_VALUE_ALONE),
+    "driver": no(_VALUE_ALONE),
+    "driver_opts": no(_VALUE_ALONE),
+    "template_driver": no(_VALUE_ALONE),
 }

@@ -140,6 +140,7 @@ LONG: dict[str, Key] = {
         {
             "create_host_path": no("a folder of a node is used where it is, and never made"),
             "propagation": no("mounts are private"),
+            "recursive": no("what is mounted below a folder comes along"),
             "selinux": idle("labels are the node's business"),
         }
     ),
@@ -149,6 +150,7 @@ LONG: dict[str, Key] = {
             "subpath": no("a volume is mounted whole"),
         }
     ),
+    "image": no("volume, bind and tmpfs are supported"),
     "consistency": idle("there is no other"),
 }
 

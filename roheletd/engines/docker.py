@@ -55,6 +55,7 @@ _log = logging.getLogger(__name__)
 
 _WORK_S = 60.0  # creating and starting on an SD card under load
 _LOAD_S = 300.0
+_LISTENS_S = 1.0  # after its answer
 _IMAGES_SETTLE_S = 1.0  # pruning many tells of each one
 _AIODOCKER_CANNOT_CONNECT = 900
 
@@ -421,6 +422,7 @@ class DockerEngine:
         async with self._asking("start", work_s=_WORK_S) as client:
             await client.containers.container(container_id).start()
         self._forget_meter(container_id)  # its cgroup is a new one
+        self._oom.forget(container_id)
 
     async def stop(self, container_id: str, grace_s: float) -> None:
         whole_s = math.ceil(grace_s)
@@ -470,10 +472,19 @@ class DockerEngine:
         filters |= {"type": ["container"], "event": _EVENTS}
         with contextlib.closing(await self._event_stream(filters)) as stream:
             yield None
+            if self._name == "Podman":
+                await self._first_event(stream)
+                yield None
             while line := await self._next_event(stream):
                 self._heed(line)
                 yield None
         raise Unavailable(f"{self._name} closed its event stream")
+
+    async def _first_event(self, stream: "ClientResponse") -> None:
+        """One that comes soon; looked at or not, Podman listens by then, which it may not yet."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LISTENS_S):
+                self._heed(await self._next_event(stream))
 
     async def images(self) -> AsyncIterator[tuple[str, ...]]:
         """Asked for once the stream is open, then after each batch of events, whatever they say.
@@ -494,11 +505,12 @@ class DockerEngine:
 
     async def _event_stream(self, filters: Mapping[str, Sequence[str]]) -> "ClientResponse":
         async with self._asking("events") as client:
-            return await client.session.get(
-                _url(client, "events"),
+            asked = {"filters": json.dumps(filters)}
+            if self._name != "Podman":
                 # dockerd answers before it listens: what happens in between it has to repeat.
-                params={"filters": json.dumps(filters), "since": str(int(time.time()) - 1)},
-            )
+                # Podman would leave out all that a clock which is set back dates before this.
+                asked["since"] = str(int(time.time()) - 1)
+            return await client.session.get(_url(client, "events"), params=asked)
 
     async def _next_event(self, stream: "ClientResponse") -> bytes:
         from aiohttp import ClientError  # noqa: PLC0415

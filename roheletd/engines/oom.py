@@ -49,7 +49,7 @@ class OomWatch:
 
     def watch(self, container_id: str, memory: Path, *, version: int) -> None:
         """Where it cannot be watched, nothing will be known of it."""
-        self._forget(container_id)
+        self.forget(container_id)
         with contextlib.suppress(OSError):
             found = (
                 _version_1(container_id, memory)
@@ -70,9 +70,9 @@ class OomWatch:
         """All others are gone."""
         for container_id in {*self._seen_s, *(it.container_id for it in self._watched.values())}:
             if container_id not in listed:
-                self._forget(container_id)
+                self.forget(container_id)
 
-    def _forget(self, container_id: str) -> None:
+    def forget(self, container_id: str) -> None:
         self._seen_s.pop(container_id, None)
         for found in [it for it in self._watched.values() if it.container_id == container_id]:
             self._drop(found)

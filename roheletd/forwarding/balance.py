@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from roheletd.cluster.registry import Endpoint
 
 REST_S = 1.0
-REST_S_MAX = 8.0
+REST_S_MAX = 4.0
 
 
 class Balancer:
@@ -52,6 +52,9 @@ class Balancer:
 
     def failed(self, endpoint: Endpoint, now_s: float) -> None:
         """It took no connection: 1 s of rest, then twice as long each time."""
-        count = self._failures.get(endpoint, (0, 0.0))[0] + 1
+        count, until_s = self._failures.get(endpoint, (0, 0.0))
+        if now_s < until_s:  # it was asked for want of another
+            return
+        count += 1
         rest_s = min(REST_S_MAX, REST_S * 2.0 ** min(count - 1, 10))
         self._failures[endpoint] = count, now_s + rest_s

@@ -112,7 +112,9 @@ class UdpPort:
 
     async def _lead(self, client: _Client, flow: _Flow) -> None:
         for endpoint in self._balancer.order(self._clock.now_s()):
-            made = await connected(endpoint, socket.SOCK_DGRAM, timeout_s=_PATIENCE_S)
+            made = await connected(
+                endpoint.host, endpoint.port, socket.SOCK_DGRAM, timeout_s=_PATIENCE_S
+            )
             if made is None:
                 continue
             if self._flows.get(client) is not flow:  # its place was needed meanwhile

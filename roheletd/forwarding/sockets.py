@@ -5,8 +5,6 @@ import errno
 import socket
 from contextlib import suppress
 
-from roheletd.cluster.registry import Endpoint
-
 BACKLOG = 512
 
 _KEEPALIVE = (
@@ -47,14 +45,13 @@ def tuned(sock: socket.socket) -> None:
 
 
 async def connected(
-    endpoint: Endpoint, kind: socket.SocketKind, *, timeout_s: float
+    host: str, port: int, kind: socket.SocketKind, *, timeout_s: float
 ) -> socket.socket | None:
-    """A socket that leads to `endpoint`; None where nothing there takes it in time."""
-    for host in filter(None, (endpoint.host, endpoint.other_host)):
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                for family, address in await _resolved(host, endpoint.port, kind):
-                    return await _connected(family, address, kind)
+    """A socket that leads there; None where nothing takes it in time."""
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            for family, address in await _resolved(host, port, kind):
+                return await _connected(family, address, kind)
     return None
 
 

@@ -17,7 +17,7 @@ from roheletd.forwarding.balance import Balancer
 from roheletd.forwarding.relay import Buffer, Relay, reset
 from roheletd.forwarding.sockets import bound, connected, tuned
 
-PATIENCE_S = (0.3, 2.0)
+PATIENCE_S, LONG_PATIENCE_S = 0.3, 2.0
 """For each endpoint in the first round, and in the second one."""
 
 AGAIN_S = 0.25
@@ -38,6 +38,7 @@ class Streams:
         self.wait_s = wait_s
         self.open = 0
         self.refused = 0
+        self.reaches_own = False
 
 
 class TcpPort:
@@ -127,15 +128,48 @@ class TcpPort:
         deadline_s = clock.now_s() + self._streams.wait_s
         while True:
             self._changed.clear()
-            for patience_s in PATIENCE_S:
-                for endpoint in self._balancer.order(clock.now_s()):
-                    made = await connected(endpoint, socket.SOCK_STREAM, timeout_s=patience_s)
-                    if made is not None:
-                        return endpoint, made
-                    self._balancer.failed(endpoint, clock.now_s())
-            if clock.now_s() >= deadline_s:
-                return None
+            found = await self._round(PATIENCE_S) or await self._patient_round()
+            if found is not None or clock.now_s() >= deadline_s:
+                return found
             await self._change(within_s=deadline_s - clock.now_s())
+
+    async def _round(self, patience_s: float) -> tuple[Endpoint, socket.socket] | None:
+        clock = self._streams.clock
+        for endpoint in self._balancer.order(clock.now_s()):
+            made = await self._connected(endpoint, patience_s)
+            if made is not None:
+                return endpoint, made
+            self._balancer.failed(endpoint, clock.now_s())
+        return None
+
+    async def _patient_round(self) -> tuple[Endpoint, socket.socket] | None:
+        """Given up as soon as others serve than those that did not take it at once."""
+        dialling = asyncio.create_task(self._round(LONG_PATIENCE_S))
+        changing = asyncio.create_task(self._changed.wait())
+        try:
+            await asyncio.wait((dialling, changing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changing.cancel()
+            if not dialling.done():
+                dialling.cancel()
+        return dialling.result() if dialling.done() else None
+
+    async def _connected(self, endpoint: Endpoint, patience_s: float) -> socket.socket | None:
+        """Where the engine's own proxy leads takes a connection and breaks it if nobody is there.
+
+        So an instance's own address is better, once it is known that this node reaches those.
+        """
+        streams = self._streams
+        if endpoint.own_host:
+            made = await connected(
+                endpoint.own_host, endpoint.own_port, socket.SOCK_STREAM, timeout_s=patience_s
+            )
+            streams.reaches_own |= made is not None
+            if made is not None or streams.reaches_own:
+                return made
+        return await connected(
+            endpoint.host, endpoint.port, socket.SOCK_STREAM, timeout_s=patience_s
+        )
 
     async def _change(self, *, within_s: float) -> None:
         refused = bool(self._balancer.order(0.0))

@@ -40,6 +40,8 @@ def pod_of(drawing: Drawing, *, claimed: bool) -> Object:
         container["volumeMounts"] = mounts
     pod: Object = {
         "containers": [container],
+        # Variables for each service of the namespace are none that it has here.
+        "enableServiceLinks": False,
         "terminationGracePeriodSeconds": math.ceil(service.stop_grace_s),
         **scheduled(drawing),
     }

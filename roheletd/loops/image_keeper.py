@@ -24,6 +24,7 @@ from roheletd.cluster.images import (
 from roheletd.cluster.state import ClusterState
 from roheletd.engines import EngineError
 from roheletd.errors import Unavailable
+from roheletd.image import short_name
 
 logger = logging.getLogger(__name__)
 
@@ -98,10 +99,9 @@ class ImageKeeper:
 
     async def pulled(self, image: str, before: frozenset[str]) -> None:
         """What came with a pull is ours to delete, but for what was `before`, by whatever name."""
-        new = {it.id for it in await self._store.stored()} - before
-        if new:
-            logger.debug("%s came with a pull", image)
-            self._remember(self._pulled | new)
+        name = short_name(image)
+        new = {it.id for it in await self._store.stored() if name in it.names} - before
+        self._remember(self._pulled | new)
 
     async def look(self) -> None:
         """Delete what was unused for long enough; with the disk filling, what is unused."""

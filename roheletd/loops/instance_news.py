@@ -43,6 +43,9 @@ class InstanceNews:
         placed, now_s = self._state.placements_on(self._node), self._clock.now_s()
         return self._instances.now(placed, now_s, self._engine.doing())
 
+    def addresses(self) -> dict[str, str]:
+        return self._instances.addresses()
+
     def due(self) -> tuple[tuple[Check, ...], float]:
         return self._instances.due(self._clock.now_s())
 

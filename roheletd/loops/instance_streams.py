@@ -144,7 +144,7 @@ class InstanceStreams:
             listed = await self._engine_or_refuse().list()
         except Unavailable:
             return None
-        own = [it for it in listed if it.instance == instance]
+        own = [it for it in listed if it.instance == instance and not it.stranger]
         return max(own, key=lambda it: (it.state == "running", it.created_s), default=None)
 
     def _check_placed(self, instance: str) -> None:

@@ -77,7 +77,7 @@ class Leader:
         now_s = self._clock.now_s()
         if self._log.leads and now_s - self._looked_s >= DISPLACED_S:
             self._looked_s = now_s
-            if displaced(self._soft, self._state) or stranded(self._soft, self._state):
+            if displaced(self._soft, self._state) or stranded(self._soft, self._state, now_s):
                 self._wake.set()
 
     async def run(self) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 CHECKS_AT_ONCE = 8
+ENGINE_AGAIN_S = 1.0
 LINE_BYTES_MAX = 200
 HERE = "127.0.0.1"
 HTTP_STATUS_BAD = 400
@@ -66,8 +67,8 @@ class Prober:
                 fault = await self._fault(check)
             self._news.answered(check, fault, asked_s=asked_s)
         except Unavailable:
-            # The engine's trouble says nothing of the instance; its return is a change.
-            return
+            # The engine's trouble says nothing of the instance.
+            await asyncio.sleep(ENGINE_AGAIN_S)
         finally:
             self._asking.discard(check.spec.instance)
             self._wake.set()
@@ -120,8 +121,8 @@ class Prober:
                 return "" if answer.status < HTTP_STATUS_BAD else str(answer.status)
         except OSError as error:
             return _explained(error)
-        except ClientError as error:
-            return f"no HTTP answer ({type(error).__name__})"
+        except ClientError:
+            return "no HTTP answer"
 
 
 def _place(check: Check, port: int) -> tuple[str, int]:

@@ -28,11 +28,11 @@ from roheletd.loops.cancellation import heed_cancellation
 from roheletd.loops.engine_news import EngineNews
 from roheletd.loops.furnisher import Furnisher
 from roheletd.loops.instance_news import InstanceNews
+from roheletd.loops.slots import Slots
 from roheletd.loops.waiting import news_or_time
 
 logger = logging.getLogger(__name__)
 
-ACTIONS_AT_ONCE = 4
 RECONNECT_S_MAX = 15.0
 STEADY_S = 10.0
 """An engine that was there this long is asked again at once after it was lost."""
@@ -64,7 +64,7 @@ class Runner:
         self._rng = rng
         self._instances = Instances()
         self._engine_news = EngineNews(soft, events)
-        self._slots = asyncio.Semaphore(ACTIONS_AT_ONCE)
+        self._slots = Slots(soft)
         self._wake = asyncio.Event()
         self.news = InstanceNews(
             self._instances, engine, node=node, state=state, events=events, clock=clock
@@ -140,7 +140,7 @@ class Runner:
 
     async def _act(self, action: Action) -> None:
         try:
-            async with self._slots:
+            async with self._slots.of(action):
                 await self._carry_out(action)
             self._tell(*self._instances.done(action, self._clock.now_s()))
         except EngineError as error:

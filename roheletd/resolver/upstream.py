@@ -7,8 +7,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from roheletd.forwarding.sockets import family_of
-
 PORT = 53
 PATIENCE_S = 2.0
 SERVERS_MAX = 3
@@ -69,7 +67,8 @@ class Upstream:
     async def _by_udp(self, server: str, query: bytes) -> bytes:
         """From a port of its own: whoever wants to forge an answer has to guess it."""
         loop = asyncio.get_running_loop()
-        with socket.socket(family_of(server), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as asking:
+        family = socket.AF_INET6 if ":" in server else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as asking:
             asking.connect((server, self._port))
             await loop.sock_sendall(asking, query)
             return await loop.sock_recv(asking, _ANSWER_BYTES)

@@ -51,7 +51,7 @@ class Scene:
 
     def stranded(self, now_s: float = 100.0) -> frozenset[str]:
         avoid(self.soft, self.cluster.state, now_s)
-        return stranded(self.soft, self.cluster.state)
+        return stranded(self.soft, self.cluster.state, now_s)
 
     def failed_on(self, now_s: float) -> dict[str, object]:
         return dict(failed_on(self.soft, self.cluster.state, now_s))

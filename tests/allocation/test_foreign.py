@@ -131,17 +131,17 @@ def test_as_long_as_the_node_goes_on_to_fail_it_is_avoided() -> None:
 def test_an_instance_without_its_image_is_stranded_while_another_node_may_get_it() -> None:
     cluster, soft = without_image("xavier")
     avoid(soft, cluster.state, 100.0)
-    assert stranded(soft, cluster.state) == {"web.1"}
+    assert stranded(soft, cluster.state, 100.0) == {"web.1"}
 
 
 def test_where_nobody_else_is_left_to_try_it_is_not_stranded() -> None:
     cluster, soft = without_image()
     avoid(soft, cluster.state, 100.0)
-    assert stranded(soft, cluster.state) == frozenset()
+    assert stranded(soft, cluster.state, 100.0) == frozenset()
     cluster, soft = without_image("xavier")
     soft.refused_images["xavier"] = {"web:1": (200.0, "not found")}
     avoid(soft, cluster.state, 100.0)
-    assert stranded(soft, cluster.state) == frozenset()
+    assert stranded(soft, cluster.state, 100.0) == frozenset()
 
 
 def test_a_node_that_has_the_image_will_do_whatever_it_said_before() -> None:
@@ -149,10 +149,10 @@ def test_a_node_that_has_the_image_will_do_whatever_it_said_before() -> None:
     soft.refused_images["xavier"] = {"web:1": (200.0, "not found")}
     soft.telemetry["xavier"] = report(node="xavier", images=("web:1",))
     avoid(soft, cluster.state, 100.0)
-    assert stranded(soft, cluster.state) == {"web.1"}
+    assert stranded(soft, cluster.state, 100.0) == {"web.1"}
 
 
 def test_a_node_without_a_container_engine_is_no_way_out() -> None:
     cluster, soft = without_image("xavier")
     cluster.apply(AddNodes(nodes=(a_node("xavier", engine="process"),)))
-    assert stranded(soft, cluster.state) == frozenset()
+    assert stranded(soft, cluster.state, 100.0) == frozenset()

@@ -8,7 +8,7 @@ from roheletd.api.configuration import ValuesToSet
 from roheletd.api.exports import ManifestsAsked, Selection
 from roheletd.api.problems import NotFound
 from roheletd.api.requests import convert
-from roheletd.errors import InvalidInput
+from roheletd.errors import InvalidInput, Refused
 from roheletd.rohe import nodes_from, services_from
 from roheletd.upkeep import Inclusion
 from tests.api.conftest import World
@@ -111,3 +111,22 @@ async def test_rohes_books_say_what_is_promised_and_where(site: World) -> None:
     assert found.nodes["pi"].services == {"web": 1}
     assert {it.name: it.data for it in found.configmaps}["conf"] == {"a.ini": "x"}
     assert found.nodes["n1"].mac_address == "aa:bb:cc:dd:ee:ff"
+
+
+async def test_a_plan_may_count_on_config_maps_and_secrets_that_are_set_before_it_is_done(
+    world: World,
+) -> None:
+    service = a_service(
+        "cam",
+        config_maps=(Inclusion(name="later"),),
+        secrets=(Inclusion(name="soon", path="/run/secrets"),),
+    )
+    before = world.picture()
+    with pytest.raises(Refused, match="needs the config map later"):
+        await world.operations.plan(views.PlanAsked(services=(service,)), "id")
+    asked = views.PlanAsked(services=(service,), config_maps=("later",), secrets=("soon",))
+    assert (await world.operations.plan(asked, "id")).changes == 1
+    assert world.picture() == before
+    also = views.PlanToApply(services=(service,), config_maps=("later",), secrets=("soon",))
+    with pytest.raises(Refused, match="needs the config map later"):
+        await world.operations.apply(also, "id")

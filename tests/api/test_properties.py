@@ -172,11 +172,18 @@ VALID: dict[str, dict[str, Any]] = {
 }
 
 VALID |= {
+    "/api/v1/configmaps": {
+        "name": "web",
+        "data": {"nginx.conf": "a", "LEVEL": ""},
+        "binary": {"key.der": "/wA="},
+        "replace": True,
+    },
     "/api/v1/what-if": VALID["/api/v1/services"],
     "/api/v1/plan": {**VALID["/api/v1/services"], **VALID["/api/v1/nodes"], "prune": True},
     "/api/v1/apply": {**VALID["/api/v1/services"], "prune": False, "fingerprint": ""},
     "/api/v1/rebalance": {"moves": 2, "dry_run": False},
 }
+VALID["/api/v1/secrets"] = VALID["/api/v1/configmaps"]
 
 ALLOWED = CIMultiDict({"Host": "localhost", "Content-Type": "application/json"})
 

@@ -1,16 +1,16 @@
 """A rollout of ten replicas over five hosts under steady requests, and Docker Swarm's beside it.
 
 Both update the same image to the same other tag, one replica at a time, each new one behind a check
-of its health once a second. Ours is asked through the forwarder of one host; Swarm by the name of
-its service from a container (its own way in, a virtual address, needs a kernel that has IPVS).
+of its health once a second. Ours is asked through the forwarder of one host. Swarm's own way in, a
+virtual address, needs a kernel that has IPVS: its replicas are asked at the host ports that its
+manager says they have at that moment.
 """
 
-import contextlib
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, Self
 
 from tests.bench.failover_cluster import cluster
@@ -31,12 +31,21 @@ _HTTPD = ["/bin/httpd", "-f", "-p", "80", "-h", "/www"]
 class Requests:
     """`steady_requests` in the network of a host, between `with` and its end."""
 
-    def __init__(self, prefix: tuple[str, ...], host: str, port: int) -> None:
-        self._argv = [*prefix, sys.executable, "-m", "tests.bench.steady_requests"]
-        self._argv += [host, str(port), str(RATE)]
+    def __init__(self, host: Host, addresses: Callable[[], list[tuple[str, int]]]) -> None:
+        self._file = host.folder / "addresses"
+        self._addresses = addresses
+        self._argv = [*host.prefix, sys.executable, "-m", "tests.bench.steady_requests"]
+        self._argv += [str(self._file), str(RATE)]
         self.found: dict[str, Any] = {}
 
+    def look(self) -> None:
+        """Where to ask from now on, replaced in one step."""
+        new = self._file.with_suffix(".new")
+        new.write_text(json.dumps(self._addresses()))
+        new.rename(self._file)
+
     def __enter__(self) -> Self:
+        self.look()
         self._process = subprocess.Popen(
             self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -96,7 +105,11 @@ def web(image: str, **more: Any) -> dict[str, Any]:
         "cores": [20],
         "ports": [{"container_port": 80, "service_port": PORT}],
         "update": {"order": "start-first"},
-        "health": {"http": {"port": 80, "path": "/index.html"}, "interval_s": 1.0},
+        "health": {
+            "http": {"port": 80, "path": "/index.html"},
+            "interval_s": 1.0,
+            "timeout_s": 1.0,
+        },
         "stop_grace_s": 5.0,
         **more,
     }
@@ -107,7 +120,7 @@ def ours(site: Site, **more: Any) -> tuple[float, dict[str, Any]]:
     first = site.hosts[0]
     _define(first, web(_IMAGES[0], **more))
     site.until(lambda: _healthy(first) == REPLICAS, within_s=_DONE_S)
-    with Requests(first.prefix, "127.0.0.1", PORT) as requests:
+    with Requests(first, lambda: [("127.0.0.1", PORT)]) as requests:
         begun_s = time.monotonic()
         _define(first, web(_IMAGES[1], **more))
         site.until(lambda: _rollout(first)["state"] == "completed", within_s=_DONE_S)
@@ -133,31 +146,36 @@ def _healthy(host: Host) -> int:
 
 
 def swarm() -> tuple[float, dict[str, Any]]:
-    with hosts(HOSTS, engines=True, daemons=False) as site:
+    with hosts(HOSTS, engines=True, daemons=False, swarm=True) as site:
         load_images(site)
         manager = site.hosts[0]
         _gather(site)
-        _docker(manager, "network", "create", "-d", "overlay", "--attachable", "web")
         check = "/bin/busybox wget -q -O /dev/null http://127.0.0.1/index.html"
         _docker(
             manager,
-            *("service", "create", "--detach", "--name", "web", "--network", "web", "--init"),
-            *("--endpoint-mode", "dnsrr", "--replicas", str(REPLICAS), "--no-resolve-image"),
+            *("service", "create", "--detach", "--name", "web", "--init"),
+            *(
+                "--publish",
+                "mode=host,target=80",
+                "--replicas",
+                str(REPLICAS),
+                "--no-resolve-image",
+            ),
             *("--health-cmd", check, "--health-interval", "1s", "--stop-grace-period", "5s"),
             *("--update-parallelism", "1", "--update-monitor", "1s", "--update-order"),
             *("start-first", _IMAGES[0], *_HTTPD),
         )
         site.until(lambda: _at(manager, _IMAGES[0]) == REPLICAS, within_s=_DONE_S)
-        with _asked_within(manager) as said:
+        with Requests(manager, lambda: _swarms(site)) as requests:
             begun_s = time.monotonic()
             _docker(
                 manager,
                 *("service", "update", "--detach", "--no-resolve-image"),
                 *("--image", _IMAGES[1], "web"),
             )
-            site.until(lambda: _updated(manager), within_s=_DONE_S)
+            site.until(lambda: requests.look() or _updated(manager), within_s=_DONE_S)
             seconds = time.monotonic() - begun_s
-        return seconds, said
+        return seconds, requests.found
 
 
 def _gather(site: Site) -> None:
@@ -170,29 +188,23 @@ def _gather(site: Site) -> None:
             _docker(host, "swarm", "join", "--token", token, f"{manager.address}:2377")
 
 
-@contextlib.contextmanager
-def _asked_within(host: Host) -> Iterator[dict[str, Any]]:
-    """The same requests by the name of the service, from a container in its network."""
-    said: dict[str, Any] = {}
-    loop = (
-        "n=0; f=0; trap 'echo $n $f; exit' TERM; "
-        "while true; do n=$((n+1)); "
-        "/bin/busybox wget -q -T 2 -O /dev/null http://web/index.html || f=$((f+1)); "
-        "sleep 0.018; done"
-    )
-    name = "asking"
-    _docker(
-        host,
-        *("run", "-d", "--name", name, "--network", "web", _IMAGES[0], "/bin/sh", "-c", loop),
-    )
-    time.sleep(1.0)
-    try:
-        yield said
-    finally:
-        time.sleep(1.0)
-        _docker(host, "stop", "-t", "5", name)
-        sent, failed = _docker(host, "logs", name).split()
-        said.update(sent=int(sent), failed=int(failed))
+def _swarms(site: Site) -> list[tuple[str, int]]:
+    """Where its healthy replicas are, as its manager says."""
+    manager = site.hosts[0]
+    assert manager.engine is not None
+    nodes = request(manager.engine.socket, "GET", "/nodes")
+    addresses = {it["ID"]: it["Status"]["Addr"] for it in nodes}
+    addresses |= {
+        it["ID"]: manager.address
+        for it in nodes
+        if it["Status"]["Addr"] in ("0.0.0.0", "127.0.0.1")
+    }
+    return [
+        (addresses[task["NodeID"]], int(port["PublishedPort"]))
+        for task in request(manager.engine.socket, "GET", "/tasks")
+        if task["Status"]["State"] == "running" and task["DesiredState"] == "running"
+        for port in task["Status"].get("PortStatus", {}).get("Ports", ())
+    ]
 
 
 def _at(host: Host, image: str) -> int:

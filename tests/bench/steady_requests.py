@@ -1,16 +1,18 @@
 """A client that never stops asking: so many requests a second, and what became of each.
 
-    python -m tests.bench.steady_requests HOST PORT RATE
+    python -m tests.bench.steady_requests FILE RATE
 
-A process of its own, to be started in the network of a host. It asks until its standard input is
-closed, and then says as JSON how many it sent and which failed, and when.
+FILE holds a JSON list of addresses (host, port), and is read anew for each request, which goes to
+one of them. A process of its own, to be started in the network of a host. It asks until its
+standard input is closed, and then says as JSON how many it sent and which failed, and when.
 """
 
 import asyncio
 import json
-import socket
+import random
 import sys
 import time
+from pathlib import Path
 
 PATIENCE_S = 2.0
 
@@ -19,10 +21,7 @@ async def ask(host: str, port: int) -> str:
     """Empty where all is well; else what went wrong."""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            addresses = await asyncio.get_running_loop().getaddrinfo(
-                host, port, family=socket.AF_INET, type=socket.SOCK_STREAM
-            )
-            reader, writer = await asyncio.open_connection(*addresses[0][4])
+            reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(b"GET /index.html HTTP/1.0\r\n\r\n")
                 answer = await reader.read(-1)
@@ -33,7 +32,12 @@ async def ask(host: str, port: int) -> str:
     return "" if b" 200 OK" in answer[:20] and answer.endswith(b"ok\n") else repr(answer[:60])
 
 
-async def steadily(host: str, port: int, rate: float) -> dict[str, object]:
+def one_of(addresses: Path) -> tuple[str, int]:
+    host, port = random.choice(json.loads(addresses.read_text()))
+    return host, port
+
+
+async def steadily(addresses: Path, rate: float) -> dict[str, object]:
     closed = asyncio.Event()
     asyncio.get_running_loop().add_reader(0, closed.set)
     asking: set[asyncio.Task[None]] = set()
@@ -43,8 +47,9 @@ async def steadily(host: str, port: int, rate: float) -> dict[str, object]:
 
     async def once() -> None:
         at_s = time.monotonic() - begun_s
+        host, port = one_of(addresses)
         if fault := await ask(host, port):
-            faults.append((round(at_s, 3), fault))
+            faults.append((round(at_s, 3), f"{host}:{port} {fault}"))
 
     while not closed.is_set():
         sent += 1
@@ -57,4 +62,4 @@ async def steadily(host: str, port: int, rate: float) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(steadily(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))))
+    print(json.dumps(asyncio.run(steadily(Path(sys.argv[1]), float(sys.argv[2])))))

@@ -5,8 +5,10 @@ import msgspec
 from roheletd.allocation.judge import Verdict
 from roheletd.allocation.what_if import Arrival, Forecast, Move, NoPlace
 from roheletd.api import views
+from roheletd.api.registry import RegisteredPort, Registry
 from roheletd.cluster.difference import Changed, Difference, FieldChange
 from roheletd.cluster.events import Event
+from roheletd.cluster.registry import Endpoint
 from roheletd.cluster.soft import BrokerLink, EngineLink
 from roheletd.model import PortBinding
 from tests.builders import a_node, a_service
@@ -452,4 +454,40 @@ CLUSTER_ALONE = views.ClusterView(
     ),
     links=(BROKER,),
     outlook="there is no other: this one is all there is",
+)
+
+REGISTRY = Registry(
+    node="gate",
+    ports=(
+        RegisteredPort(
+            service="web",
+            application="default",
+            name="web.edge.rohe",
+            port=80,
+            protocol="tcp",
+            service_port=30_000,
+            healthy=1,
+            endpoints=(
+                Endpoint(
+                    instance="web.1",
+                    node="gate",
+                    host="127.0.0.1",
+                    port=20_000,
+                    local=True,
+                    healthy=True,
+                ),
+                Endpoint(instance="web.2", node="pi", host="fd00::2", port=20_000),
+            ),
+        ),
+        RegisteredPort(
+            service="web",
+            application="default",
+            name="web.edge.rohe",
+            port=53,
+            protocol="udp",
+            service_port=0,
+            healthy=0,
+            problem="all of 30000 to 31999 are given away: choose a service_port",
+        ),
+    ),
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from roheletd.cli import cluster_page, pages, planning_page, why_page
 from roheletd.cli.tables import Style
@@ -84,6 +85,22 @@ def test_a_status_fits_one_screen() -> None:
     assert len(lines) < 24
 
 
+@pytest.mark.parametrize(
+    ("instance", "said"), [("", True), ("detector.1", True), ("detector.0", False)]
+)
+def test_why_tells_what_waits_where_it_is_for_want_of_another_place(
+    instance: str, *, said: bool
+) -> None:
+    told = "the volume data of detector.1 is on nano: is lost"
+    placed = (samples.instance(0), samples.instance(1))
+    answer = structs.replace(
+        samples.WHY_FITS, replicas=2, waiting=told, instance=instance, instances=placed
+    )
+    plain = msgspec.to_builtins(answer, str_keys=True)
+    text = " ".join(why_page.why(plain, Style(width=200)))
+    assert (f"Not all of it is where it should be: {told}." in text) == said
+
+
 def test_an_empty_cluster_says_so_in_words() -> None:
     assert pages.nodes({"nodes": []}, WIDE)[-1] == "no node is registered yet"
     assert pages.instances({"instances": []}, WIDE)[-1] == "no instance is placed"
@@ -100,3 +117,28 @@ def test_a_duration_has_its_two_largest_units(seconds: float, text: str) -> None
 
 def test_cores_are_in_the_order_of_their_numbers_not_of_their_text() -> None:
     assert pages.cores({"10": 50, "2": 500}) == "2: 500 m, 10: 50 m"
+
+
+@pytest.mark.parametrize(
+    ("view", "word"),
+    [
+        ({"state": "running", "health": "healthy", "checked": False}, "running"),
+        ({"state": "running", "health": "healthy", "checked": True}, "healthy"),
+        ({"state": "running", "health": "starting", "checked": True}, "starting"),
+        ({"state": "running", "health": "unhealthy", "checked": True}, "unhealthy"),
+        ({"state": "running", "health": None}, "running"),
+        ({"state": "waiting", "health": "unhealthy"}, "waiting"),
+    ],
+)
+def test_the_state_of_what_is_checked_is_that_of_its_health(view: Any, word: str) -> None:
+    assert pages.instance_state(view).text == word
+
+
+def test_what_failed_lately_is_told_also_once_it_runs_again() -> None:
+    view = {"reason": "", "failures": 1, "last_failure": "out of memory (limit 64 MiB)"}
+    assert pages.trouble(view) == "failed once lately: out of memory (limit 64 MiB)"
+    assert pages.trouble({**view, "failures": 3}).startswith("failed 3 times in a row lately: out")
+    assert pages.trouble({**view, "reason": "unhealthy: port 80: no answer"}).startswith(
+        "unhealthy"
+    )
+    assert pages.trouble({"reason": ""}) == ""

@@ -26,6 +26,8 @@ READS = {
     "nodes": ("/api/v1/nodes", samples.NODES),
     "services": ("/api/v1/services", samples.SERVICES),
     "instances": ("/api/v1/instances", samples.INSTANCES),
+    "registry": ("/api/v1/registry", samples.REGISTRY),
+    "registry web": ("/api/v1/registry?service=web", samples.REGISTRY),
     "leader": ("/api/v1/leader", samples.LEADER),
     "events": ("/api/v1/events?after=0", samples.EVENTS),
     "why detector": ("/api/v1/why/detector", samples.WHY),

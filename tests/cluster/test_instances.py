@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
-from roheletd.cluster.instances import Happening, Instances
 from roheletd.cluster.container import Usage
+from roheletd.cluster.instances import Happening, Instances
 from roheletd.cluster.reconcile import Action, Remove, Run, Start
 from roheletd.model import Gpu
 from roheletd.telemetry import GpuProcess

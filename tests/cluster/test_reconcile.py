@@ -1,5 +1,6 @@
 """Desired against actual: which actions follow, and when to look again."""
 
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -88,6 +89,22 @@ def test_of_two_copies_the_older_running_one_stays() -> None:
     (action,) = actions([spec()], twins)
     assert isinstance(action, Remove)
     assert action.container_id == "young"
+
+
+def test_whatever_the_clock_said_when_copies_were_made_one_of_those_that_run_as_wanted_stays() -> (
+    None
+):
+    """The engine dates them by the wall clock, which jumps; a Pi has none while it is off."""
+    for dates in itertools.permutations((0.0, 1e6, 1.7e9, 4e9)):
+        copies = [
+            copy(id="runs", created_s=dates[0]),
+            copy(id="runs too", created_s=dates[1]),
+            copy(id="ended", state="exited", created_s=dates[2]),
+            copy(id="outdated", digest="old", created_s=dates[3]),
+        ]
+        removed = {action.container_id for action in actions([spec()], copies)}
+        assert {"ended", "outdated"} <= removed
+        assert len(removed) == 3
 
 
 def test_of_a_running_and_an_ended_copy_the_running_one_stays() -> None:

@@ -79,7 +79,20 @@ def test_endpoints_are_where_their_nodes_are_and_local_ones_come_first() -> None
         ("web.0", "10.0.0.2", 20_000, False),
         ("web.2", "10.0.0.3", 20_002, False),
     ]
-    assert found.endpoints[0].other_host == "10.0.0.1"
+
+
+def test_only_its_own_node_reaches_an_instance_at_its_own_address() -> None:
+    world = three()
+    before = world.soft.instances_changed
+    world.soft.found_addresses({"web.0": "172.17.0.2", "web.1": "172.17.0.3"})
+    (found,) = world.ports()
+    assert [(it.own_host, it.own_port) for it in found.endpoints] == [
+        ("172.17.0.3", 80),
+        ("", 0),
+        ("", 0),
+    ]
+    world.soft.found_addresses({"web.0": "172.17.0.2", "web.1": "172.17.0.3"})
+    assert world.soft.instances_changed == before + 1
 
 
 def test_only_what_runs_is_an_endpoint_and_only_what_is_healthy_serves() -> None:

@@ -89,6 +89,25 @@ def test_the_published_table_is_that_of_the_code() -> None:
     assert readme.read_text() == table()
 
 
+SPECIFIED = """
+    annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command configs
+    container_name cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime
+    cpu_shares cpus cpuset credential_spec depends_on deploy develop device_cgroup_rules devices dns
+    dns_opt dns_search domainname entrypoint env_file environment expose extends external_links
+    extra_hosts gpus group_add healthcheck hostname image init ipc isolation label_file labels links
+    logging mac_address mem_limit mem_reservation mem_swappiness memswap_limit network_mode networks
+    oom_kill_disable oom_score_adj pid pids_limit platform ports post_start pre_stop privileged
+    profiles pull_policy read_only restart runtime scale secrets security_opt shm_size stdin_open
+    stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits user userns_mode uts volumes
+    volumes_from working_dir
+"""
+"""The keys of a service in the Compose Specification."""
+
+
+def test_every_key_that_is_specified_has_its_line_in_the_table() -> None:
+    assert set(SPECIFIED.split()) <= service_keys.KEYS.keys()
+
+
 def test_every_field_of_a_service_is_a_key_of_the_extension() -> None:
     assert {"cores", "sensitivity", "accelerators", "warm_spare"} <= service_keys._OURS
     assert "name" not in service_keys._OURS
@@ -450,7 +469,11 @@ def test_a_line_of_an_env_file_that_is_wrong_is_named(monkeypatch: pytest.Monkey
 # --- whatever else
 
 _KEYS = st.sampled_from(
-    [*service_keys.KEYS, "test", "target", "published", "source", "condition", "cpus", "resources"]
+    [
+        *(*service_keys.KEYS, *sorted(service_keys._OURS)),
+        *("test", "target", "published", "source", "condition", "resources", "limits", "update"),
+        *("placement", "constraints", "preferences", "devices", "update_config", "external"),
+    ]
 )
 _VALUES = st.recursive(
     st.none()
@@ -467,12 +490,12 @@ _VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(_KEYS, _VALUES, max_size=4), _VALUES, _VALUES)
 def test_whatever_is_in_a_file_it_is_read_or_refused(
     keys: dict[str, object], configs: object, secrets: object
 ) -> None:
-    document = {"services": {"web": keys}, "configs": configs, "secrets": secrets}
+    document = {"services": {"web": {"image": "w", **keys}}, "configs": configs, "secrets": secrets}
     with suppress(InvalidInput):
         read(msgspec.json.encode(document))
 

@@ -50,6 +50,7 @@ def test_a_compose_file_runs_as_written_and_can_be_exported(
     (shop / ".env").write_text(f"PORT={port}\n")
     (shop / "word.txt").write_text("open sesame")
     in_memory(on_docker)
+    on_docker.config["discovery"]["forwarder"] = True
     on_docker.start()
 
     planned = on_docker.cli("plan", "-f", str(shop / "compose.yaml"))

@@ -272,7 +272,7 @@ def test_a_podman_that_systemd_starts_on_demand_stays_while_it_is_listened_to() 
             with node_on(engine) as node:
                 deploy(node)
                 before, served = containers(engine), len(engine.services)
-                time.sleep(2.5)  # its own patience is 1 s
+                time.sleep(1.6)  # its own patience is 1 s
                 assert len(engine.services) == served
                 os.kill(engine.services[-1], 15)  # an update of Podman does this
                 node.until(lambda: told(node, "engine lost"))

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from roheletd.engines import procfs
 from tests.end_to_end.conftest import containers
 from tests.testbed.daemon import RealDaemon, daemon
 from tests.testbed.engines import BUSYBOX, RealEngine
@@ -130,3 +132,49 @@ def test_commands_are_checks_as_well_and_a_missing_one_is_named(node: RealDaemon
     assert found["odd"][0] == "starting"
     assert "/bin/nothing" in found["odd"][1]
     assert "no such" in found["odd"][1]
+
+
+LISTENS = """
+import os, socket, sys, time
+with socket.create_server(("127.0.0.1", int(os.environ["ROHE_PORT_80"]))) as server:
+    while True:
+        connection, _ = server.accept()
+        if "mute" not in sys.argv:
+            connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+            connection.close()
+"""
+
+
+@pytest.fixture
+def on_processes() -> Iterator[RealDaemon]:
+    with daemon(engine={"kind": "process"}) as node:
+        node.start()
+        yield node
+        node.terminate()
+        procfs.kill_marked({"ROHE_CLUSTER": node.cluster})
+
+
+def test_local_processes_are_checked_at_the_port_they_were_given(on_processes: RealDaemon) -> None:
+    node = on_processes
+    base = {"ports": [{"container_port": 80}], "health": HTTP}
+    command = [sys.executable, "-c", LISTENS]
+    exec_check = {"exec": {"command": ["/bin/sh", "-c", "exit $ROHE_PORT_80"]}, **OFTEN}
+    services = [
+        {"name": "well", "command": command, **base},
+        {
+            "name": "mute",
+            "command": [*command, "mute"],
+            **base,
+            "health": {**HTTP, "start_grace_s": 0},
+        },
+        {"name": "ill", "command": command, **base, "health": exec_check},
+    ]
+    node.post("/api/v1/services", {"services": services})
+    node.until(lambda: events(node, "healthy") and events(node, "restarting"))
+    node.until(lambda: len([it for it in node.instances() if it["reason"]]) >= 1)
+    assert events(node, "healthy")[0]["subject"] == "well.1"
+    mute = events(node, "restarting")[0]
+    assert mute["subject"] == "mute.1"
+    assert mute["reason"] == ("unhealthy: GET /healthz on port 80: no answer within 0.2 s")
+    ill = next(item for item in node.instances() if item["service"] == "ill")
+    assert ill["reason"].startswith("not healthy yet: /bin/sh: ended with exit code")

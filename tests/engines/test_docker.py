@@ -4,16 +4,17 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from roheletd.engines import EngineError
+from roheletd.engines import EngineError, PortTaken
 from roheletd.engines.docker import DockerEngine
 from roheletd.errors import Unavailable
-from roheletd.model import Gpu
+from roheletd.model import Gpu, PortBinding
 from tests.engines.conftest import BOTH, Machine, open_machine
 from tests.engines.waiting import fetched, until
 from tests.testbed import engines
@@ -159,6 +160,18 @@ async def test_taken_port_is_named_and_leaves_nothing(machine: Machine):
     assert len(await machine.engine.list()) == 1
 
 
+@pytest.mark.docker
+@pytest.mark.root
+async def test_port_that_another_program_of_the_host_holds_is_named(dockerd: RealEngine):
+    with socket.create_server(("", 0)) as other:
+        port = other.getsockname()[1]
+        async for machine in open_machine(dockerd):
+            held = (PortBinding(container_port=80, host_port=port),)
+            with pytest.raises(PortTaken, match=f"port {port} of this node is in use"):
+                await machine.engine.run(machine.spec(*SLEEP, ports=held))
+            assert await machine.engine.list() == []
+
+
 async def test_core_beyond_the_machine_is_refused(machine: Machine):
     with pytest.raises(EngineError, match=r"(?i)requested CPUs are not available"):
         await machine.engine.run(machine.spec(*SLEEP, cores=(4000,)))
@@ -259,9 +272,28 @@ async def test_changes_are_silent_while_nothing_happens(machine: Machine):
     changes = machine.engine.changes()
     async with contextlib.aclosing(changes):
         await anext(changes)
+        if machine.real.kind == "podman":
+            await anext(changes)  # listens only now, perhaps
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.5):
                 await anext(changes)
+
+
+@pytest.mark.parametrize("ahead_s", [-86_400, 86_400])
+async def test_a_clock_that_is_set_does_not_make_us_deaf(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+):
+    """Another clock when the stream is opened is one that has been set since then."""
+    await machine.engine.run(machine.spec(*SLEEP))
+    container = await machine.only()
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + ahead_s)
+    changes = machine.engine.changes()
+    async with contextlib.aclosing(changes), asyncio.timeout(5):
+        await anext(changes)
+        os.kill(machine.real.inspect(container.id)["State"]["Pid"], signal.SIGKILL)
+        while (await machine.only()).state == "running":
+            await anext(changes)
 
 
 @pytest.fixture(params=BOTH)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from roheletd.cluster.reconcile import Surroundings
 from roheletd.engines import PortTaken, docker_api
 from roheletd.engines.docker_api import Refusal
 from roheletd.model import Gpu, PortBinding
@@ -24,8 +25,9 @@ LISTED = {
 }
 
 
-def body(**changes) -> dict:
-    return docker_api.create_body(make_spec("c", **changes), unenforced=(), init=True)
+def body(*, host_address: str = "", **changes) -> dict:
+    spec = make_spec("c", **changes)
+    return docker_api.create_body(spec, unenforced=(), init=True, host_address=host_address)
 
 
 def test_users_labels_cannot_take_our_names():
@@ -165,3 +167,45 @@ def test_an_event_tells_who_died_and_one_that_is_cut_may_speak_of_anybody(
     event: bytes, expected: set[str]
 ):
     assert docker_api.unsettled(event, {"c1", "c2"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("networks", "address"),
+    [
+        ([{"IPAM": {"Config": [{"Subnet": "10.1.0.0/16", "Gateway": "10.1.0.9"}]}}], "10.1.0.9"),
+        ([{"IPAM": {"Config": [{"Subnet": "198.18.9.1/24"}]}}], "198.18.9.1"),
+        (
+            [{"IPAM": {"Config": [{"Subnet": "fd00::/64"}, {"Subnet": "10.88.0.0/16"}]}}],
+            "10.88.0.1",
+        ),
+        ([{"IPAM": None}, {}], ""),
+        ([], ""),
+    ],
+)
+def test_this_machine_is_reached_at_the_gateway_of_the_bridge(
+    networks: list[dict], address: str
+) -> None:
+    assert docker_api.host_address(networks) == address
+
+
+def test_a_container_is_told_of_others_and_asks_this_node_for_names() -> None:
+    around = Surroundings(variables={"ROHE_SERVICE_DB_PORT": "30001"}, search=("edge.rohe", "lan"))
+    asked = body(surroundings=around, host_address="172.17.0.1")
+    assert asked["HostConfig"]["Dns"] == ["172.17.0.1"]
+    assert asked["HostConfig"]["DnsSearch"] == ["edge.rohe", "lan"]
+    assert {"ROHE_HOST=172.17.0.1", "ROHE_SERVICE_DB_PORT=30001"} <= set(asked["Env"])
+
+
+@pytest.mark.parametrize(("search", "address"), [((), "172.17.0.1"), (("edge.rohe",), "")])
+def test_without_a_resolver_here_a_container_keeps_that_of_its_engine(
+    search: tuple[str, ...], address: str
+) -> None:
+    around = Surroundings(search=search)
+    asked = body(surroundings=around, host_address=address)
+    assert "Dns" not in asked["HostConfig"]
+
+
+def test_what_a_service_says_itself_goes_before_what_it_is_told_of_others() -> None:
+    around = Surroundings(variables={"ROHE_SERVICE_DB_PORT": "30001"})
+    asked = body(surroundings=around, env={"ROHE_SERVICE_DB_PORT": "5"})
+    assert "ROHE_SERVICE_DB_PORT=5" in asked["Env"]

@@ -1,7 +1,7 @@
 """How GPUs get into containers: what is asked for, and on real engines what has arrived."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from tests.engines.conftest import Machine, make_spec, open_machine
 from tests.engines.waiting import fetched
 from tests.testbed import engines
 from tests.testbed.engines import RealEngine
-from tests.testbed.gpu_stand_ins import GPUS
+from tests.testbed.gpu_stand_ins import GPUS, HOLLOW
 
 ONE, TWO = (Gpu(id=name) for name in GPUS)
 ORIN = Gpu(id="17000000.ga10b", shares_memory=True)
@@ -119,7 +119,7 @@ async def docker(dockerd: RealEngine) -> AsyncIterator[Machine]:
 
 
 @pytest.fixture(scope="module")
-def podman_gpus() -> AsyncIterator[RealEngine]:
+def podman_gpus() -> Iterator[RealEngine]:
     with engines.podman_with_gpus() as engine:
         yield engine
 
@@ -192,3 +192,23 @@ async def test_podman_tells_of_an_image_it_lacks_before_it_gives_gpus(
         await podman_machine.engine.run(
             podman_machine.spec(gpus=(ONE,), image="127.0.0.1:9/ghost:1")
         )
+
+
+@pytest.mark.podman
+@pytest.mark.root
+async def test_podman_that_gives_no_device_runs_nothing_rather_than_without(
+    podman_machine: Machine,
+) -> None:
+    with pytest.raises(EngineError, match=r"GPU-hollow gave no device"):
+        await podman_machine.engine.run(podman_machine.spec("sleep", "9", gpus=(Gpu(id=HOLLOW),)))
+    with pytest.raises(EngineError, match=r"nvidia-ctk cdi generate"):
+        await podman_machine.engine.run(podman_machine.spec("sleep", "9", gpus=(Gpu(id="GPU-x"),)))
+    assert await podman_machine.engine.list() == []
+
+
+@pytest.mark.docker
+@pytest.mark.root
+async def test_docker_refuses_a_card_that_is_not_there_and_leaves_nothing(docker: Machine) -> None:
+    with pytest.raises(EngineError, match=r"the GPU is not there now.*GPU-x"):
+        await docker.engine.run(docker.spec("sleep", "9", gpus=(Gpu(id="GPU-x"),)))
+    assert await docker.engine.list() == []

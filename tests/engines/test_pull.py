@@ -153,7 +153,7 @@ async def test_a_registry_that_dies_in_the_middle_of_a_pull_is_given_up_and_told
 ):
     monkeypatch.setattr(docker_images, "_SAY_S", 0.0)
     image = f"{hub.address}/large:1"
-    large = ImageFile(path="noise", data=random.Random(1).randbytes(40_000_000))
+    large = ImageFile(path="noise", data=random.Random(1).randbytes(20_000_000))
     machine.real.load(image_archive(image, [large], command=("/noise",)))
     machine.real.push(image, image)
     async with another(machine, pull_stall_s=1) as engine:

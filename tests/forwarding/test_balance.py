@@ -37,9 +37,16 @@ def test_who_took_no_connection_rests_twice_as_long_each_time() -> None:
     made.failed(HERE, 20.0)
     assert made.order(20.0 + REST_S)[0] is B
     assert made.order(20.0 + 2 * REST_S)[0] is HERE
-    for _ in range(2000):
-        made.failed(HERE, 30.0)
-    assert made.order(30.0 + REST_S_MAX)[0] is HERE
+    for it in range(2000):
+        made.failed(HERE, 30.0 + it * REST_S_MAX)
+    assert made.order(30.0 + 2000 * REST_S_MAX)[0] is HERE
+
+
+def test_a_failure_at_rest_makes_the_rest_no_longer() -> None:
+    made = balancer(HERE, B)
+    for _ in range(10):
+        made.failed(HERE, 0.0)
+    assert made.order(REST_S)[0] is HERE
 
 
 def test_what_comes_back_after_it_was_gone_has_a_clean_record() -> None:

@@ -48,13 +48,26 @@ async def test_one_that_says_nothing_costs_a_connection_less_than_a_second() -> 
             it.close()
 
 
-async def test_a_local_one_is_also_sought_at_its_other_address() -> None:
-    async with answering("a") as a:
-        end = Endpoint(
-            instance="web.0", node="n", host="127.0.0.2", port=a, other_host="127.0.0.1", local=True
-        )
-        async with stable(end) as (_, port):
-            assert await ask(port) == "a"
+async def test_an_own_address_goes_first_and_once_it_was_reached_nothing_else_is_tried() -> None:
+    async with answering("own") as own, answering("proxy") as proxy:
+
+        def end(own_port: int) -> Endpoint:
+            return Endpoint(
+                instance="web.0",
+                node="n",
+                host="127.0.0.1",
+                port=proxy,
+                own_host="127.0.0.1",
+                own_port=own_port,
+                local=True,
+            )
+
+        async with stable(end(free_port()), wait_s=0.3) as (made, port):
+            assert await ask(port) == "proxy"
+            made.serve([end(own)])
+            assert await ask(port) == "own"
+            made.serve([end(free_port())])
+            assert await ask(port) == ""
 
 
 async def test_a_connection_waits_for_an_instance_to_become_healthy() -> None:
@@ -64,6 +77,24 @@ async def test_a_connection_waits_for_an_instance_to_become_healthy() -> None:
         assert not asking.done()
         made.serve([endpoint(late)])
         assert await asking == "late"
+
+
+async def test_patience_with_one_that_is_gone_ends_when_another_one_comes() -> None:
+    with silent_port() as silent:
+        taken = [socket.socket() for _ in range(3)]
+        for it in taken:
+            it.setblocking(False)  # noqa: FBT003
+            it.connect_ex(silent.getsockname())
+        gone = endpoint(silent.getsockname()[1], "web.0")
+        async with answering("b") as b, stable(gone, wait_s=5.0) as (made, port):
+            asking = asyncio.create_task(ask(port))
+            begun_s = time.monotonic()
+            await asyncio.sleep(0.5)
+            made.serve([gone, endpoint(b, "web.1")])
+            assert await asking == "b"
+            assert time.monotonic() - begun_s < 1.2
+        for it in taken:
+            it.close()
 
 
 async def test_where_nobody_comes_the_connection_is_reset_and_not_ended() -> None:

@@ -301,7 +301,7 @@ _SERVICES = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(_SERVICES)
 def test_whatever_the_service_its_manifests_are_valid(service: Service) -> None:
     site = Site(services=(service,), places={service.name: ("pi1",)})

@@ -36,9 +36,13 @@ BOOT = "ab" * 8
 WRITES = {operation.name for operation in OPERATIONS if operation.writes}
 COMMANDS: dict[str, dict[str, Any]] = {
     **{operation.name: {} for operation in OPERATIONS if not operation.writes},
-    **{name: {"name": "web"} for name in ("remove-service", "remove-node", "why", "use")},
-    **{name: {"name": "pi"} for name in ("cordon", "uncordon")},
+    **{
+        name: {"name": "web"}
+        for name in ("remove-service", "remove-node", "why", "use", "config-map", "rollout")
+    },
+    **{name: {"name": "pi"} for name in ("cordon", "uncordon", "draining")},
     **{name: VALID[f"/api/v1/{name}"] for name in ("what-if", "plan", "apply", "rebalance")},
+    "set-config-map": VALID["/api/v1/configmaps"],
     "add-services": VALID["/api/v1/services"],
     "add-nodes": VALID["/api/v1/nodes"],
     "import-services": VALID["/api/v1/rohe/services"],

@@ -17,7 +17,8 @@ from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.engines.files import ValueFolders
 from roheletd.instance_use import InstanceUse
 from roheletd.loops.furnisher import Furnisher
-from roheletd.loops.runner import ACTIONS_AT_ONCE, RECONNECT_S_MAX, Runner
+from roheletd.loops.runner import RECONNECT_S_MAX, Runner
+from roheletd.loops.slots import ACTIONS_AT_ONCE
 from roheletd.model import Placement, Service
 from roheletd.testing import LoopClock, MemoryEngine
 from roheletd.upkeep import Inclusion
@@ -379,6 +380,38 @@ async def test_no_more_than_four_requests_are_under_way_at_once() -> None:
                 stage.engine.finish(instance)
         await settled()
         assert len(stage.states()) == len(slots)
+
+
+@in_virtual_time
+async def test_slow_pulls_keep_nothing_from_starting_that_is_here() -> None:
+    stage = Stage()
+    slots = range(1, ACTIONS_AT_ONCE + 2)
+    stage.engine.slow = {f"web.{slot}" for slot in slots}
+    stage.engine.has_images("here:1")
+    stage.define(a_service("near", image="here:1"))
+    async with running(stage.runner):
+        await settled()
+        stage.place(*slots)
+        await settled()
+        assert len(stage.engine.working) == ACTIONS_AT_ONCE
+        revision = stage.driver.state.services["near"].revision
+        near = Placement(instance="near.1", service="near", node="pi", revision=revision)
+        stage.driver.apply(Place(placements=(near,)))
+        stage.runner.wake()
+        await settled()
+        assert stage.states() == {"near.1": "running"}
+
+
+@in_virtual_time
+async def test_how_far_a_pull_has_come_is_the_reason_why_an_instance_does_not_run_yet() -> None:
+    stage = Stage()
+    stage.engine.slow = {"web.1"}
+    stage.engine.steps["web.1"] = "pulling 45 % of 193 MB"
+    async with running(stage.runner):
+        stage.place(1)
+        await settled()
+        use = stage.use("web.1")
+        assert (use.state, use.reason) == ("starting", "pulling 45 % of 193 MB")
 
 
 @in_virtual_time

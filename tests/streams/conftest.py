@@ -3,13 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.testbed.daemon import RealDaemon, daemon
-from tests.testbed.network import free_port
 
 
 def ask(node: RealDaemon, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[str]:
@@ -61,28 +61,36 @@ def add(node: RealDaemon, *services: dict[str, Any]) -> None:
 
 def joined(stack: ExitStack, name: str, first: RealDaemon | None, **config: Any) -> RealDaemon:
     """A node that is started, in the cluster of `first` if there is one."""
-    own = {"name": name, "address": "127.0.0.1"}
     sections: dict[str, Any] = {
-        "node": own,
+        "node": {"name": name, "address": "127.0.0.1"},
         "engine": {"kind": "process"},
-        "cluster": {"promote_after_s": 1.0},
-        "broker": {"port": free_port()},
+        "cluster": {"promote_after_s": 1.0} | ({"name": first.cluster} if first else {}),
         **config,
     }
     made = stack.enter_context(daemon(**sections))
-    if first is not None:
-        token = first.post("/api/v1/cluster/token", {})["token"]
-        first.until(lambda: first.answers() and first.get("/api/v1/cluster")["shared"])
+    if first is None:
         made.start()
-        done = made.cli("cluster", "join", token, "--force")
-        assert done.returncode == 0, done.stderr
-        first.until(lambda: len(first.get("/api/v1/nodes")["nodes"]) == 2)
-        first.until(
-            lambda: all(it["liveness"] == "alive" for it in first.get("/api/v1/nodes")["nodes"])
-        )
-    else:
-        made.start()
+        return made
+    token = first.post("/api/v1/cluster/token", {})["token"]
+    first.until(lambda: is_shared(first))
+    made.config_path.write_text(yaml.safe_dump(made.config))
+    done = made.cli("cluster", "join", token, "--config", str(made.config_path))
+    assert done.returncode == 0, done.stderr
+    made.start()
+    first.until(lambda: both_are_well(first))
     return made
+
+
+def is_shared(node: RealDaemon) -> bool:
+    """It begins another life for that, and may not answer meanwhile."""
+    with suppress(OSError):
+        return bool(node.get("/api/v1/cluster")["shared"])
+    return False
+
+
+def both_are_well(node: RealDaemon) -> bool:
+    found = node.get("/api/v1/nodes")["nodes"]
+    return len(found) == 2 and all(it["liveness"] == "alive" for it in found)
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,8 @@ class RealDaemon:
             "api": {"port": free_port()},
             # What else this machine is doing must not decide a test.
             "allocation": {"foreign_cpu_max": 0.0},
+            # One port of this machine for the same service in every daemon on it.
+            "discovery": {"forwarder": False, "dns": False},
             "data_dir": str(self.data_dir),
         }
         self.config = merged(defaults, config)

@@ -6,6 +6,9 @@ from pathlib import Path
 GPUS = ("GPU-one", "GPU-two")
 """The ids that the stand-ins know. Any other is refused, as NVIDIA's own would do."""
 
+HOLLOW = "GPU-hollow"
+"""In the CDI spec alone: a name without a device, as of a spec that is half written."""
+
 # Called before the container starts, with its state as one line of JSON.
 _HOOK = """\
 #!/bin/sh
@@ -33,7 +36,7 @@ def runtime(folder: Path) -> Path:
 
 def cdi_spec(folder: Path) -> None:
     """For a folder that is to be /etc/cdi: each GPU is a device file of its own, named after it."""
-    devices = [(name, [name]) for name in GPUS] + [("all", list(GPUS))]
+    devices = [*((name, [name]) for name in GPUS), ("all", list(GPUS)), (HOLLOW, [])]
     spec = {
         "cdiVersion": "0.5.0",
         "kind": "nvidia.com/gpu",
@@ -41,9 +44,10 @@ def cdi_spec(folder: Path) -> None:
             {
                 "name": name,
                 "containerEdits": {
+                    "env": [f"GPU_GIVEN={name}"],
                     "deviceNodes": [
                         {"path": f"/dev/{gpu}", "type": "c", "major": 1, "minor": 3} for gpu in gpus
-                    ]
+                    ],
                 },
             }
             for name, gpus in devices

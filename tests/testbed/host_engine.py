@@ -16,9 +16,12 @@ _EMPTY_S = 10.0
 class HostEngine(Dockerd):
     """`cgroup` holds all its containers, and is of no other engine, so that it can be removed."""
 
-    def __init__(self, folder: Path, prefix: tuple[str, ...], *, cgroup: str) -> None:
-        driver = ("--exec-opt", "native.cgroupdriver=cgroupfs")
-        super().__init__(folder, prefix, options=(*driver, "--cgroup-parent", f"/{cgroup}"))
+    def __init__(
+        self, folder: Path, prefix: tuple[str, ...], *, cgroup: str, swarm: bool = False
+    ) -> None:
+        options = ("--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{cgroup}")
+        # Docker's own clusters do without live-restore.
+        super().__init__(folder, prefix, options=options, live_restore=not swarm)
         self._cgroup = cgroup
 
     def forget_boot(self) -> None:

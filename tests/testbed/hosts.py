@@ -56,7 +56,9 @@ class Host:
     `lost` says that it has no power; what is asked of it meanwhile finds nothing.
     """
 
-    def __init__(self, name: str, *, folder: Path, wires: Switch, engine: bool) -> None:
+    def __init__(
+        self, name: str, *, folder: Path, wires: Switch, engine: bool, swarm: bool = False
+    ) -> None:
         self.name = name
         self.address = wires.address(name)
         self.netns = wires.netns(name)
@@ -64,13 +66,13 @@ class Host:
         self.folder = folder
         self.lost = False
         self._wires = wires
-        self.engine = self._dockerd() if engine else None
+        self.engine = self._dockerd(swarm=swarm) if engine else None
         self.daemon = self._roheletd()
 
-    def _dockerd(self) -> HostEngine:
+    def _dockerd(self, *, swarm: bool) -> HostEngine:
         folder = self.folder / "engine"
         folder.mkdir(parents=True)
-        return HostEngine(folder, self.prefix, cgroup=self.netns)
+        return HostEngine(folder, self.prefix, cgroup=self.netns, swarm=swarm)
 
     def _roheletd(self) -> RealDaemon:
         folder = self.folder / "daemon"
@@ -81,6 +83,7 @@ class Host:
             "broker": {"mode": "managed", "port": BROKER_PORT},
             "engine": docker or {"kind": "none"},
             "api": {"port": API_PORT},
+            "discovery": {"forwarder": True, "dns": True},
         }
         return RealDaemon(folder, config, prefix=self.prefix)
 
@@ -303,18 +306,23 @@ def hosts(
     daemons: bool = True,
     config: Callable[[Host], dict[str, Any]] | None = None,
     data_mib: int | None = None,
+    swarm: bool = False,
 ) -> Iterator[Site]:
     """Hosts n1, n2, ... that all run; they leave nothing behind, however it ends.
 
     `config` says what a host's daemon is configured with beside the defaults; without `daemons`
-    the test starts them itself. `data_mib` bounds each data directory, for `fill_disk`.
+    the test starts them itself. `data_mib` bounds each data directory, for `fill_disk`. `swarm`:
+    the engines are to be a cluster of Docker's own.
     """
     need("ip", "iptables", "nsenter", "mosquitto", root=True)
     if engines:
         need("dockerd", "containerd", "runc", "busybox")
     names = [f"n{index}" for index in range(1, number + 1)]
     with scratch() as folder, switch(names) as wires:
-        made = [Host(name, folder=folder / name, wires=wires, engine=engines) for name in names]
+        made = [
+            Host(name, folder=folder / name, wires=wires, engine=engines, swarm=swarm)
+            for name in names
+        ]
         cluster = {"cluster": {"name": f"test-{secrets.token_hex(3)}"}}
         for host in made:
             _configure(host, cluster if config is None else merged(cluster, config(host)))
