@@ -43,6 +43,7 @@ from roheletd.loops.forwards import Forwards
 from roheletd.loops.furnisher import Furnisher
 from roheletd.loops.image_keeper import ImageKeeper
 from roheletd.loops.inbox import Inbox
+from roheletd.loops.instance_logs import InstanceLogs
 from roheletd.loops.instance_streams import InstanceStreams
 from roheletd.loops.leader import Leader
 from roheletd.loops.log_reader import LogReader
@@ -193,7 +194,7 @@ class Parts:
             woken.append(self._spare_keeper.wake)
         if self._forwarder is not None:
             woken.append(self._forwarder.wake)
-        woken += [self._instance_streams.wake, self._log_reader.wake]
+        woken += [self._instance_logs.wake, self._log_reader.wake]
         self.elector.on_applied += woken
         self.elector.on_leader += woken
         self._events.listeners.add(self.announcer.event)
@@ -255,7 +256,7 @@ class Parts:
             self.soft.found_addresses(self._runner.news.addresses())
             self.soft.heard_instances(self._me.node, self._runner.news.now())
         self.announcer.wake()
-        self._instance_streams.wake()
+        self._instance_logs.wake()
         self._instances_heard()
 
     def _instances_heard(self) -> None:
@@ -350,12 +351,11 @@ class Parts:
     def _make_streams(self) -> None:
         """The way to the instances of all nodes, and for others to those of this one."""
         config, key = self._config.streams, self.found.keys.cluster
-        self._instance_streams = InstanceStreams(
+        self._instance_logs = InstanceLogs(
             engine=self.found.engine.engine,
             node=self._me.node,
             state=self._state,
             clock=self._clock,
-            bytes_per_s_max=config.bytes_per_s_max,
         )
         self._streams = Streams(
             node=self._me.node,
@@ -364,7 +364,12 @@ class Parts:
             framer=Framer(key, self._frame_identity()),
             frames=Frames(key, self._me.cluster_id, self._me.epoch),
             veil=Veil(key),
-            local=self._instance_streams,
+            local=InstanceStreams(
+                logs=self._instance_logs,
+                node=self._me.node,
+                clock=self._clock,
+                bytes_per_s_max=config.bytes_per_s_max,
+            ),
             is_member=lambda member: self._state.member_by_id(member) is not None,
             lost=self._why_lost,
             open_max=config.open_max,

@@ -14,11 +14,11 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
+from roheletd.api.collaborators import Conversation
 from roheletd.api.flow import Read, Write
 from roheletd.api.requests import convert
 from roheletd.cluster.streams import (
     Begun,
-    Conversation,
     End,
     ExecWanted,
     Exit,

@@ -7,7 +7,7 @@ from typing import Protocol
 from roheletd.api import views
 from roheletd.cluster.commands import AnyCommand, Outcome
 from roheletd.cluster.configuration import Sealed
-from roheletd.cluster.streams import Conversation, LogLine, LogQuery, Wanted
+from roheletd.cluster.streams import LogLine, LogQuery, Piece, Wanted
 from roheletd.model import Placement
 from roheletd.token import Token
 
@@ -66,6 +66,18 @@ class ClusterControl(Protocol):
 
 
 Emit = Callable[[Placement, tuple[LogLine, ...]], Awaitable[None]]
+
+
+class Conversation(Protocol):
+    """One side of an open conversation, wherever the other one is.
+
+    Both ways wait for the other side, so that whoever does not read holds up whoever writes.
+    Raises `Unavailable` once the other side cannot be reached any more.
+    """
+
+    async def send(self, piece: Piece) -> None: ...
+
+    async def receive(self) -> Piece: ...
 
 
 class Streams(Protocol):

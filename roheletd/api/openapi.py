@@ -63,7 +63,7 @@ _EXAMPLES: Final[Mapping[str, Json]] = {
     "set-secret": {"name": "db", "data": {"user": "shop"}, "replace": True},
     "scale": {"name": "web", "replicas": 3},
     "label-node": {"name": "pi", "labels": {"zone": "hall"}, "removed": ["rack"]},
-    "exec": {"instance": "web.1", "command": ["/bin/date"]},
+    "exec": {"instance": "web", "command": ["/bin/date"]},
     "reload-algorithm": {},
     "cluster-init": {},
     "cluster-token": {"valid_for_s": 86_400},
@@ -181,6 +181,9 @@ def _operation(route: Route, schemas: Json) -> Json:
     if route.takes_body:
         content = {**_schema_of(route.request), "example": _EXAMPLES[route.name]}
         found["requestBody"] = {"required": True, "content": {JSON: content}}
+    if route.duplex:
+        binary = {"type": "string", "format": "binary"}
+        found["requestBody"] = {"required": True, "content": {route.media_type: {"schema": binary}}}
     if route.writes or route.guarded:
         found["security"] = [{"token": []}]
     return found
@@ -192,7 +195,7 @@ _PLAIN: Final = str.maketrans(dict.fromkeys(" /{}.-", "_"))
 def _statuses(route: Route) -> list[int]:
     """What a route may refuse with; 405 belongs to no route."""
     found = {400, 403, 500}
-    if "{" in route.path or route.request is RegistryAsked:
+    if "{" in route.path or route.request is views.ExecAsked or route.request is RegistryAsked:
         found.add(404)
     if route.writes:
         found |= {401, 409, 503, 504}

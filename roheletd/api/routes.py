@@ -155,9 +155,9 @@ FLOWS = (
     Route(
         name="attach",
         method="POST",
-        path="/api/v1/exec/{instance}",
+        path="/api/v1/exec/{name}",
         summary="Run a command within an instance, with input and a terminal where wished.",
-        request=views.Attaching,
+        request=views.SubjectAsked,
         response=None,
         run=Operations.attach,
         media_type=EXEC,

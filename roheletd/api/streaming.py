@@ -8,14 +8,13 @@ from msgspec import Struct
 
 from roheletd.api import views
 from roheletd.api.attaching import EXEC, Talker, begin
-from roheletd.api.collaborators import Streams
+from roheletd.api.collaborators import Conversation, Streams
 from roheletd.api.explaining import or_rather
 from roheletd.api.flow import NDJSON, Flow, Read, Write
 from roheletd.api.grounds import Grounds
 from roheletd.api.problems import NotFound, problem_of
 from roheletd.cluster.streams import (
     PIECE_BYTES_MAX,
-    Conversation,
     End,
     ExecWanted,
     Exit,
@@ -90,9 +89,9 @@ class Streaming(Grounds):
             reason = f"it has not ended within {request.timeout_s:g} s (timeout_s), and was ended"
             raise Refused(reason) from None
 
-    async def attach(self, request: views.Attaching, _id: str) -> Flow:
+    async def attach(self, request: views.SubjectAsked, _id: str) -> Flow:
         """Run a command within a running instance, with input and a terminal where wished."""
-        at = self._placement(request.instance)
+        at = self._placement(request.name)
 
         async def run(read: Read, write: Write) -> None:
             wanted = await begin(read, at.instance)

@@ -121,12 +121,6 @@ class ExecAsked(Request, frozen=True):
     timeout_s: Annotated[float, Meta(gt=0, le=600)] = 30.0
 
 
-class Attaching(Request, frozen=True):
-    """An instance within which a command is to run; which one, the stream says."""
-
-    instance: Subject
-
-
 class NodesToAdd(Request, frozen=True):
     """Nodes to register: all of them or none."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from roheletd.cluster.circles import circle
 from roheletd.cluster.commands import (
     AddNodes,
     AddServices,
@@ -104,10 +105,22 @@ def _of_services(command: AddServices, state: ClusterState) -> Outcome:
             )
         else:
             changed[service.name] = "unchanged" if known.service == service else "updated"
+    if waiting := _waits_for_itself(command, state):
+        return Rejected(reason=waiting)
     if taken := state.service_ports.conflict(command.services, leaving=command.removed):
         return Rejected(reason=taken)
     refusal = refusal_of_missing(command.services, state) or _queue_is_full(command, state)
     return refusal or Applied(changed=changed)
+
+
+def _waits_for_itself(command: AddServices, state: ClusterState) -> str:
+    """Whatever is added may close a circle only if it waits for something itself."""
+    if not any(service.depends_on for service in command.services):
+        return ""
+    services = {name: known.service for name, known in state.services.items()}
+    found = circle(services | {service.name: service for service in command.services})
+    way = " -> ".join(found)
+    return way and f"none of these would ever start, as each waits for the next: {way} (depends_on)"
 
 
 def _queue_is_full(command: AddServices, state: ClusterState) -> Rejected | None:

@@ -4,7 +4,7 @@ One conversation is about one instance: the first piece says what is `Wanted`, a
 last one. Pure: how it gets there is the business of `flow` and of the loops.
 """
 
-from typing import Annotated, Literal, Protocol, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
@@ -127,18 +127,6 @@ def encode(piece: Piece) -> bytes:
 def decode(data: bytes) -> Piece:
     """Raises `msgspec.MsgspecError` for what this version does not know."""
     return decoded(_decoder, data)
-
-
-class Conversation(Protocol):
-    """One side of an open conversation, wherever the other one is.
-
-    Both ways wait for the other side, so that whoever does not read holds up whoever writes.
-    Raises `Unavailable` once the other side cannot be reached any more.
-    """
-
-    async def send(self, piece: Piece) -> None: ...
-
-    async def receive(self) -> Piece: ...
 
 
 def pieces_of(lines: Batch) -> list[Lines]:

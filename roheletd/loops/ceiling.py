@@ -7,11 +7,11 @@ much that was is said. A log that is only shown is to be complete: it takes its 
 import asyncio
 from contextlib import suppress
 
+from roheletd.api.collaborators import Conversation
 from roheletd.clock import Clock
 from roheletd.cluster.flow import Allowance
-from roheletd.cluster.streams import Conversation, Lines, LogLine
+from roheletd.cluster.streams import Lines, LogLine
 from roheletd.errors import Unavailable
-from roheletd.loops.conversations import cost
 
 TELL_S = 1.0
 
@@ -43,7 +43,7 @@ class Ceiling:
         if self._allowance is None:
             await self._talk.send(piece)
             return
-        size = cost(piece)
+        size = _cost(piece)
         if not self._leave_out:
             await afford(self._allowance, size, self._clock)
         elif not self._allowance.take(size, self._clock.now_s()):
@@ -70,3 +70,8 @@ class Ceiling:
             count, self._left_out = self._left_out, 0
             text = f"{count} lines left out: more than streams.bytes_per_s_max lets through"
             await self._talk.send(Lines((LogLine(text, "note"),)))
+
+
+def _cost(piece: Lines) -> int:
+    """About how many bytes a piece takes on its way."""
+    return sum(len(line.text) + len(line.at) + 12 for line in piece.lines)

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 
-from roheletd.api.collaborators import Emit
+from roheletd.api.collaborators import Conversation, Emit
 from roheletd.cluster.state import ClusterState
 from roheletd.cluster.streams import (
-    Conversation,
     End,
     Lines,
     LogLine,

@@ -7,28 +7,27 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
-from hashlib import blake2b
 
 import msgspec
 
+from roheletd.api.collaborators import Conversation
 from roheletd.clock import Clock
 from roheletd.cluster.flow import Abort, Chunk, Grant, Offer, Open, decode, encode
 from roheletd.cluster.flow import Message as Word
-from roheletd.cluster.streams import Conversation, Wanted
-from roheletd.errors import Refused, Unavailable
+from roheletd.cluster.streams import Wanted
+from roheletd.errors import Unavailable
 from roheletd.frames import Frame, Framer, Frames
 from roheletd.loops.announcer import Publisher
-from roheletd.loops.conversations import Pipe, Session
 from roheletd.loops.instance_streams import InstanceStreams
+from roheletd.loops.pipe import Pipe
+from roheletd.loops.session import Session
+from roheletd.loops.stream_host import ID_BYTES, StreamHost
 from roheletd.messages import Topics
 from roheletd.model import node_of
 from roheletd.vault import Veil
 
 OPEN_S = 5.0
 OPEN_AGAIN_S = 1.0
-ENDED_MAX = 1024
-_ID_BYTES = 8
 _UNKNOWN = "the stream is not known here (any more): the daemon was restarted, or it has ended"
 
 
@@ -57,24 +56,19 @@ class Streams:
         self._frames = frames
         self._veil = veil
         self._local = local
+        self._host = StreamHost(local=local, open_max=open_max, over=self._over)
         self._is_member = is_member
         self._lost = lost
-        self._open_max = open_max
         self._clock = clock
         self._link: Publisher | None = None
-        self._secret = secrets.token_bytes(32)
         self._sessions: dict[bytes, Session] = {}
         self._offers: dict[bytes, asyncio.Future[bytes]] = {}
-        self._ended: dict[bytes, None] = {}
-        self._serving: dict[bytes, asyncio.Task[None]] = {}
-        self._tasks: asyncio.TaskGroup | None = None
 
     def linked(self, link: Publisher | None) -> None:
         self._link = link
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as self._tasks:
-            await asyncio.get_running_loop().create_future()
+        await self._host.run()
 
     @asynccontextmanager
     async def talk(self, node: str, wanted: Wanted) -> AsyncIterator[Conversation]:
@@ -103,7 +97,7 @@ class Streams:
     async def _open(self, node: str) -> Session:
         if self._link is None:
             raise Unavailable(f"{node} cannot be asked: there is no link to a broker")
-        ident, offered = secrets.token_bytes(_ID_BYTES), asyncio.Future[bytes]()
+        ident, offered = secrets.token_bytes(ID_BYTES), asyncio.Future[bytes]()
         self._offers[ident] = offered
         try:
             async with asyncio.timeout(OPEN_S):
@@ -136,7 +130,7 @@ class Streams:
         node = node_of(found.sender)
         match word:
             case Open():
-                self._say(node, Offer(word.id, self._token(node, word.id)))
+                self._say(node, Offer(word.id, self._host.token(node, word.id)))
             case Offer():
                 self._on_offer(word)
             case _:
@@ -144,71 +138,31 @@ class Streams:
 
     def _on_offer(self, offer: Offer) -> None:
         waiting = self._offers.get(offer.id)
-        if waiting is not None and not waiting.done() and len(offer.token) == _ID_BYTES:
+        if waiting is not None and not waiting.done() and len(offer.token) == ID_BYTES:
             waiting.set_result(offer.token)
 
     def _on_word(self, node: str, word: Chunk | Grant | Abort) -> None:
         session = self._sessions.get(word.stream)
         if session is None and isinstance(word, Chunk) and word.number == 1:
-            session = self._begin(node, word.stream)
+            session = self._begun(node, word.stream)
         if session is not None:
             if session.node == node:
                 session.heard(word)
         elif not isinstance(word, Abort):
             self._say(node, Abort(word.stream, _UNKNOWN))
 
-    def _begin(self, node: str, stream: bytes) -> Session | None:
-        """Somebody else's conversation with this node, if it is a new one of this very start."""
-        ident, token = stream[:_ID_BYTES], stream[_ID_BYTES:]
-        if self._tasks is None or stream in self._ended or token != self._token(node, ident):
+    def _begun(self, node: str, stream: bytes) -> Session | None:
+        """Somebody else's conversation with this node, if it is a new one."""
+        if not self._host.admits(node, stream):
             return None
         session = self._session(stream, node)
-        serve = self._tasks.create_task(self._serve(session), name=f"stream of {node}")
-        session.on_failure = partial(_end, serve)
+        self._host.begin(session)
         return session
 
-    async def _serve(self, session: Session) -> None:
-        tending = asyncio.create_task(session.tend())
-        try:
-            if len(self._serving) >= self._open_max:
-                raise _TooMany(self._open_max)
-            self._serving[session.stream] = asyncio.current_task()  # type: ignore[assignment]
-            await self._local.serve(session, remote=True)
-            await session.settled()
-        except (Unavailable, Refused) as error:
-            session.abort(str(error))
-        except asyncio.CancelledError:
-            if not session.failure:
-                raise
-        finally:
-            session.on_failure = lambda: None
-            session.abort("")
-            tending.cancel()
-            self._serving.pop(session.stream, None)
-            self._forget(session.stream)
-
-    def _forget(self, stream: bytes) -> None:
-        """So that its first chunk, should it come once more, begins nothing."""
+    def _over(self, stream: bytes) -> None:
         del self._sessions[stream]
-        if len(self._ended) >= ENDED_MAX:
-            del self._ended[next(iter(self._ended))]
-        self._ended[stream] = None
-
-    def _token(self, node: str, ident: bytes) -> bytes:
-        """Only this start of this daemon makes it, and it has to remember none for that."""
-        place = ident + node.encode()
-        return blake2b(place, key=self._secret, digest_size=_ID_BYTES).digest()
 
     def _say(self, node: str, word: Word) -> None:
         if self._link is not None:
             topic = self._topics.stream(node)
             self._link.publish(topic, self._framer.seal(topic, encode(word)))
-
-
-def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-
-
-class _TooMany(Refused):
-    def __init__(self, most: int) -> None:
-        super().__init__(f"{most} streams are open there already (streams.open_max)")

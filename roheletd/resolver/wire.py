@@ -1,4 +1,7 @@
-"""DNS as bytes: the only dnspython. To be imported with the first question about `.rohe`: 6 MB."""
+"""DNS as bytes: the only dnspython. To be imported with the first question about `.rohe`: 6 MB.
+
+It finds the kinds of records by their names, and a frozen binary by these imports.
+"""
 
 from collections.abc import Callable
 
@@ -8,6 +11,11 @@ import dns.message
 import dns.opcode
 import dns.rcode
 import dns.rdatatype
+import dns.rdtypes.ANY.OPT
+import dns.rdtypes.ANY.SOA
+import dns.rdtypes.IN.A
+import dns.rdtypes.IN.AAAA
+import dns.rdtypes.IN.SRV
 import dns.rrset
 
 from roheletd.cluster.names import TOP, Meaning

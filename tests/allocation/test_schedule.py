@@ -19,7 +19,7 @@ from roheletd.cluster.commands import (
     RemoveNode,
     RemoveService,
 )
-from roheletd.model import Placement, Port, Service
+from roheletd.model import Placement, Port
 from tests.allocation.passes import PROFILE, run_pass, view_of
 from tests.builders import Driver, a_member, a_node, a_service, with_services
 
@@ -304,16 +304,13 @@ def _capacity_shrank(cluster: Driver) -> bool:
 
 def _check_books(cluster: Driver) -> None:
     """Against sums taken the slow, obvious way."""
-    services: dict[str, Service] = {
-        name: known.service for name, known in cluster.state.services.items()
-    }
     free = snapshot(cluster.state, view_of(cluster), PROFILE).nodes
     for name, node in cluster.state.nodes.items():
         here = cluster.state.placements_on(name).values()
         used: Counter[int] = Counter()
         for at in here:
             used.update(at.cores)
-        memory_mib = sum(services[at.service].memory_mib for at in here)
+        memory_mib = sum(cluster.state.edition_of(at).service.memory_mib for at in here)
         ports = [(b.host_port, b.protocol) for at in here for b in at.ports]
         assert len(ports) == len(set(ports))
         assert memory_mib <= node.capacity.memory_mib

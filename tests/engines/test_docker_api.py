@@ -158,12 +158,13 @@ def test_error_of_a_pull_is_found_in_status_and_in_stream():
     [
         (b'{"status":"die","id":"c1","Type":"container","Actor":{}}\n', {"c1"}),
         (b'{"status":"died","id":"c1"}\n', {"c1"}),
+        (b'{"status":"pause","id":"c1"}\n', {"c1"}),
         (b'{"status":"start","id":"c1"}\n', set()),
         (b'{"status":"die"', {"c1", "c2"}),
         (b"\xff\n", {"c1", "c2"}),
     ],
 )
-def test_an_event_tells_who_died_and_one_that_is_cut_may_speak_of_anybody(
+def test_an_event_tells_who_died_or_paused_and_one_that_is_cut_may_speak_of_anybody(
     event: bytes, expected: set[str]
 ):
     assert docker_api.unsettled(event, {"c1", "c2"}) == expected
