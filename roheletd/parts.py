@@ -609,7 +609,12 @@ class Parts:
             listen=section.dns_listen or "",
             port=section.dns_port,
             zone=zone(
-                self._state, self.soft, cluster=self._me.cluster, me=self._me.node, is_lost=is_lost
+                self._state,
+                self.soft,
+                cluster=self._me.cluster,
+                me=self._me.node,
+                is_lost=is_lost,
+                rng=self._rng,
             ),
             soft=self.soft,
             upstream=Upstream(),

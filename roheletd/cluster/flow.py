@@ -27,7 +27,9 @@ from roheletd.decoding import decoded
 WINDOW_BYTES = 128 << 10
 """How much may be on its way, or wait for its reader, in one direction of one stream."""
 
-CHUNK_COST = 64
+CHUNK_COST = 2 << 10
+"""Beside its bytes, so that no more are on their way than a receiver of frames tells apart."""
+
 AGAIN_S = 1.0
 AGAIN_S_MAX = 8.0
 BURST_S = 2.0

@@ -10,6 +10,7 @@ At each of the addresses of a service, its stable ports are open. Names are lowe
 import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable
+from random import Random
 
 from msgspec import Struct
 
@@ -54,6 +55,7 @@ class Zone(Struct, frozen=True, kw_only=True):
     cluster: str
     ports: Callable[[str], tuple[ServicePort, ...] | None]
     address: Callable[[str], str]
+    rng: Random
 
     @property
     def origin(self) -> str:
@@ -78,8 +80,12 @@ class Zone(Struct, frozen=True, kw_only=True):
         return Meaning(exists=True, addresses=found) if found else NOTHING
 
     def _service(self, ports: Iterable[ServicePort]) -> Meaning:
-        nodes = dict.fromkeys(it.node for port in ports for it in port.healthy)
-        return Meaning(exists=True, addresses=_addresses(map(self.address, nodes)))
+        found = [it for port in ports for it in port.healthy]
+        here = dict.fromkeys(it.node for it in found if it.local)
+        others = sorted({it.node for it in found if not it.local})
+        # Whoever has none here is not to go to the same one as all others.
+        self.rng.shuffle(others)
+        return Meaning(exists=True, addresses=_addresses(map(self.address, (*here, *others))))
 
     def _targets(self, within: str, ports: Iterable[ServicePort]) -> Meaning:
         asked = _SRV.fullmatch(within)
@@ -96,7 +102,13 @@ class Zone(Struct, frozen=True, kw_only=True):
 
 
 def zone(
-    state: ClusterState, soft: SoftState, *, cluster: str, me: str, is_lost: Callable[[str], bool]
+    state: ClusterState,
+    soft: SoftState,
+    *,
+    cluster: str,
+    me: str,
+    is_lost: Callable[[str], bool],
+    rng: Random,
 ) -> Zone:
     """As the node `me` tells it, with what it knows when it is asked."""
 
@@ -112,7 +124,7 @@ def zone(
             return soft.engine.host_address or soft.addresses.get(me) or _LOOPBACK
         return soft.addresses.get(known, "")
 
-    return Zone(cluster=cluster, ports=ports, address=address)
+    return Zone(cluster=cluster, ports=ports, address=address, rng=rng)
 
 
 def _same(name: str, names: Collection[str]) -> str | None:

@@ -4,10 +4,13 @@ Agreed, so that it is the same number on all nodes. A service that asks for a nu
 get the smallest free one of a range of their own and keep it for as long as they have that port.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from roheletd.fields import Protocol
 from roheletd.model import Port, Service
+
+_Number = tuple[int, Protocol]
 
 PORT_MIN, PORT_MAX = 30_000, 31_999
 """Beside the range that host ports are drawn from; below the kernel's own, 32768 and more."""
@@ -21,13 +24,29 @@ def port_key(port: Port) -> str:
 
 
 class ServicePorts:
-    """Numbers by service and by `port_key`, and whose each number is."""
+    """Numbers by service and by `port_key`, and whose each number is.
 
-    def __init__(self, saved: Mapping[str, Mapping[str, int]]) -> None:
+    A host port that a service asks for is no stable port of another one: both cannot be open on
+    one node.
+    """
+
+    def __init__(
+        self, saved: Mapping[str, Mapping[str, int]], services: Iterable[Service] = ()
+    ) -> None:
+        """`services` are all that there are, in the order in which they came.
+
+        Those that have no numbers, as in a snapshot from before there were any, get them now.
+        """
         self.by_service: dict[str, dict[str, int]] = {}
-        self._owners: dict[tuple[int, Protocol], str] = {}
-        for service, ports in saved.items():
-            self._put(service, dict(ports))
+        self._owners: dict[_Number, str] = {}
+        self._hosts: dict[str, frozenset[_Number]] = {}
+        self._host_users: Counter[_Number] = Counter()
+        for name, ports in saved.items():
+            self._put(name, dict(ports))
+        for service in services:
+            self._note(service)
+            if service.name not in saved:
+                self.want(service)
 
     def of(self, service: str) -> Mapping[str, int]:
         return self.by_service.get(service, {})
@@ -36,6 +55,7 @@ class ServicePorts:
         """Give `service` its numbers, as its ports are now."""
         before = self.of(service.name)
         self.forget(service.name)
+        self._note(service)
         found: dict[str, int] = {}
         # Numbers that were asked for come first: no other port of the same service may draw them.
         for port in sorted(service.ports, key=lambda port: port.service_port == NO_PORT):
@@ -66,20 +86,25 @@ class ServicePorts:
                     }
 
     def forget(self, service: str) -> None:
+        for number in self._hosts.pop(service, ()):
+            self._host_users[number] -= 1
         for key, number in self.by_service.pop(service, {}).items():
             self._owners.pop((number, _protocol(key)), None)
 
     def conflict(self, services: Iterable[Service], leaving: Iterable[str] = ()) -> str:
         """Why these services cannot have the numbers that they ask for; empty where they can."""
         services = tuple(services)
-        if not any(port.service_port for service in services for port in service.ports):
+        if not any(it.service_port or it.host_port for service in services for it in service.ports):
             return ""
         gone = {*leaving, *(service.name for service in services)}
         others = {wish: owner for wish, owner in self._owners.items() if owner not in gone}
         kept = {wish: service.name for service in services for wish in self._kept(service)}
         owners = {**kept, **others}
+        hosts = {wish for name, its in self._hosts.items() if name not in gone for wish in its}
         for service in services:
             for position, port in enumerate(service.ports):
+                if taken := _against_host_ports(service, position, owners, hosts):
+                    return taken
                 wish = (port.service_port, port.protocol)
                 if not port.service_port or owners.setdefault(wish, service.name) == service.name:
                     continue
@@ -103,13 +128,19 @@ class ServicePorts:
         assert len(numbers) == len(self._owners)
         assert all(self._owners[number, protocol] == name for number, protocol, name in numbers)
 
+    def _note(self, service: Service) -> None:
+        self._hosts[service.name] = frozenset(
+            (port.host_port, port.protocol) for port in service.ports if port.host_port
+        )
+        self._host_users.update(self._hosts[service.name])
+
     def _put(self, service: str, ports: dict[str, int]) -> None:
         self.by_service.setdefault(service, {}).update(ports)
         for key, number in ports.items():
             if number:
                 self._owners[number, _protocol(key)] = service
 
-    def _kept(self, service: Service) -> Iterator[tuple[int, Protocol]]:
+    def _kept(self, service: Service) -> Iterator[_Number]:
         """What it has of those that it leaves to us."""
         before = self.of(service.name)
         for port in service.ports:
@@ -117,8 +148,28 @@ class ServicePorts:
                 yield number, port.protocol
 
     def _free(self, protocol: Protocol) -> int:
-        numbers = range(PORT_MIN, PORT_MAX + 1)
-        return next((it for it in numbers if (it, protocol) not in self._owners), NO_PORT)
+        numbers = ((it, protocol) for it in range(PORT_MIN, PORT_MAX + 1))
+        free = (it for it in numbers if it not in self._owners and not self._host_users[it])
+        return next(free, (NO_PORT, protocol))[0]
+
+
+def _against_host_ports(
+    service: Service, position: int, owners: Mapping[_Number, str], hosts: Collection[_Number]
+) -> str:
+    port = service.ports[position]
+    where = f"ports[{position}]"
+    if (port.service_port, port.protocol) in hosts:
+        return (
+            f"{where}.service_port of service {service.name}: expected a number that no service "
+            f"has for a host_port, got {port.service_port}"
+        )
+    owner = owners.get((port.host_port, port.protocol))
+    if owner is not None:
+        return (
+            f"{where}.host_port of service {service.name}: expected a number that no service has "
+            f"for a service_port, and {port.host_port} is that of service {owner} on every node"
+        )
+    return ""
 
 
 def _protocol(key: str) -> Protocol:

@@ -99,7 +99,8 @@ class ClusterState:
         self.members = dict(saved.members)
         self.cordoned = frozenset(saved.cordoned)
         self.draining = frozenset(saved.draining)
-        self.service_ports = ServicePorts(saved.service_ports)
+        oldest_first = sorted(saved.services.values(), key=lambda known: known.created_at)
+        self.service_ports = ServicePorts(saved.service_ports, (it.service for it in oldest_first))
         self.configuration = Configuration(saved.configuration)
         self.allocated_at = saved.allocated_at
         self.cluster_id = saved.cluster_id

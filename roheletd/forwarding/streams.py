@@ -7,6 +7,8 @@ none, the connection waits for one to come, as between two instances of a rollou
 
 import asyncio
 import errno
+import logging
+import math
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,11 +19,15 @@ from roheletd.forwarding.balance import Balancer
 from roheletd.forwarding.relay import Buffer, Relay, reset
 from roheletd.forwarding.sockets import bound, connected, tuned
 
+logger = logging.getLogger(__name__)
+
 PATIENCE_S, LONG_PATIENCE_S = 0.3, 2.0
 """For each endpoint in the first round, and in the second one."""
 
 AGAIN_S = 0.25
 """Until those that took no connection are asked once more, where nothing else changes."""
+
+TOLD_AGAIN_S = 60.0
 
 _ACCEPTS_AT_ONCE = 64
 _FULL_S = 0.5
@@ -39,6 +45,20 @@ class Streams:
         self.open = 0
         self.refused = 0
         self.reaches_own = False
+        self._told_s = -math.inf
+
+    def refuse(self) -> None:
+        """Count one that is too many, and tell of it now and then."""
+        self.refused += 1
+        now_s = self.clock.now_s()
+        if now_s >= self._told_s + TOLD_AGAIN_S:
+            self._told_s = now_s
+            logger.warning(
+                "%d connections are open to service ports, which is all that "
+                "discovery.connections_max allows: %d were refused so far",
+                self.open,
+                self.refused,
+            )
 
 
 class TcpPort:
@@ -82,7 +102,7 @@ class TcpPort:
                 return
             client.setblocking(False)  # noqa: FBT003 - the socket's own
             if self._streams.open >= self._streams.open_max:
-                self._streams.refused += 1
+                self._streams.refuse()
                 reset(client)
                 client.close()
                 continue

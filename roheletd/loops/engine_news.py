@@ -45,11 +45,19 @@ class EngineNews:
                 self._events.add("unknown container", name, "it has our labels; it is left alone")
         self._soft.strangers = strangers
         was_lost, self._was_lost = self._was_lost, False
-        if not was_lost:
-            return list(containers)
+        return self._after_absence(info, containers) if was_lost else list(containers)
+
+    def _after_absence(self, info: EngineInfo, containers: Sequence[Container]) -> list[Container]:
+        """Those that ended meanwhile say so."""
         away = f"it ended while {info.name} was away"
         if info.ends_containers:
-            away = f"{info.name} ended it with its own restart"
+            away += ", whose restart ends every container"
+            # Some may have been seen to end just before it went, for no reason of their own.
+            if ended := [
+                it.instance for it in containers if it.state == "exited" and not it.stranger
+            ]:
+                why = "a restart of this engine ends every container: see the warnings of status"
+                self._events.add("containers ended", ", ".join(sorted(ended)), why)
         return [
             replace(item, reason=f"{away}: {item.reason}") if item.state == "exited" else item
             for item in containers

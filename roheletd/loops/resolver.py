@@ -44,6 +44,7 @@ class Resolver:
         self._sockets: list[socket.socket] = []
         self._answering: set[asyncio.Task[None]] = set()
         self._running = False
+        self._hopeful = True
         self._wake = asyncio.Event()
 
     def search(self) -> tuple[str, ...]:
@@ -67,7 +68,7 @@ class Resolver:
             while True:
                 self.attend()
                 self._wake.clear()
-                failed = bool(self._address) and not self._sockets
+                failed = self._hopeful and bool(self._address) and not self._sockets
                 with suppress(TimeoutError):
                     async with asyncio.timeout(RETRY_S if failed else None):
                         await self._wake.wait()
@@ -93,9 +94,11 @@ class Resolver:
             self._sockets[1].listen()
         except OSError as error:
             self._close()
+            self._hopeful = error.errno != errno.EACCES
+            again = "; tried again" if self._hopeful else ""
             self._soft.notices["resolver"] = (
                 f"names are not answered at {address} port {self._port}, and containers resolve "
-                f"as their engine does: {_explained(error)}; tried again"
+                f"as their engine does: {_explained(error)}{again}"
             )
             return
         self._soft.notices.pop("resolver", None)
@@ -173,5 +176,5 @@ def _explained(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "another program answers there"
     if error.errno == errno.EACCES:
-        return "this daemon may not open ports below 1024"
+        return "this daemon may not open ports below 1024 (see discovery.dns)"
     return error.strerror or str(error)

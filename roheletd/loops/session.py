@@ -67,7 +67,7 @@ class Session:
             self._woken.set()
 
     async def receive(self) -> Piece:
-        while (body := self._in.read()) is None:
+        while (body := self._next()) is None:
             await self._until_something_happens()
         if self._in.owes_much:
             self._tell_grant()
@@ -76,6 +76,16 @@ class Session:
         except (RoheletError, msgspec.MsgspecError):
             self.abort("what it said is not understood: install the same version on all nodes")
             raise Unavailable(self.failure) from None
+
+    def _next(self) -> bytes | None:
+        self._note_debt()
+        return self._in.read()
+
+    def _note_debt(self) -> None:
+        """Something is about to happen of which the other side should hear, within a moment."""
+        if not self._in.owes:
+            self._owed_s = self._clock.now_s()
+            self._woken.set()
 
     async def settled(self) -> None:
         """Returns once all that was sent has come."""
@@ -86,10 +96,8 @@ class Session:
         now_s = self._heard_s = self._clock.now_s()
         match word:
             case Chunk():
-                if not self._in.owes:
-                    self._owed_s = now_s
+                self._note_debt()
                 self._in.take(word.number, word.body)
-                self._woken.set()
             case Grant():
                 self._out.granted(word.expected, word.limit, now_s)
             case Abort():

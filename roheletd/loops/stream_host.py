@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable
 from hashlib import blake2b
 
-from roheletd.errors import Refused, Unavailable
+from roheletd.errors import Unavailable
 from roheletd.loops.instance_streams import InstanceStreams
 from roheletd.loops.session import Session
 
@@ -52,14 +52,17 @@ class StreamHost:
         session.on_failure = end
 
     async def _serve(self, session: Session) -> None:
+        if len(self._serving) >= self._open_max:
+            session.on_failure = _nothing
+            session.abort(f"{self._open_max} streams are open there already (streams.open_max)")
+            self._forget(session.stream)
+            return
         tending = asyncio.create_task(session.tend())
+        self._serving.add(session.stream)
         try:
-            if len(self._serving) >= self._open_max:
-                raise Refused(f"{self._open_max} streams are open there (streams.open_max)")
-            self._serving.add(session.stream)
             await self._local.serve(session, remote=True)
             await session.settled()
-        except (Unavailable, Refused) as error:
+        except Unavailable as error:
             session.on_failure = _nothing
             session.abort(str(error))
         except asyncio.CancelledError:

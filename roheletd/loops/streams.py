@@ -143,18 +143,16 @@ class Streams:
 
     def _on_word(self, node: str, word: Chunk | Grant | Abort) -> None:
         session = self._sessions.get(word.stream)
-        if session is None and isinstance(word, Chunk) and word.number == 1:
-            session = self._begun(node, word.stream)
-        if session is not None:
-            if session.node == node:
-                session.heard(word)
-        elif not isinstance(word, Abort):
+        if session is None and self._host.admits(node, word.stream):
+            # Whatever overtakes the first chunk is put in order behind it.
+            session = self._begun(node, word.stream) if isinstance(word, Chunk) else None
+        elif session is None and not isinstance(word, Abort):
             self._say(node, Abort(word.stream, _UNKNOWN))
+        if session is not None and session.node == node:
+            session.heard(word)
 
-    def _begun(self, node: str, stream: bytes) -> Session | None:
-        """Somebody else's conversation with this node, if it is a new one."""
-        if not self._host.admits(node, stream):
-            return None
+    def _begun(self, node: str, stream: bytes) -> Session:
+        """Somebody else's conversation with this node."""
         session = self._session(stream, node)
         self._host.begin(session)
         return session

@@ -50,7 +50,8 @@ def response(
         made.flags |= dns.flags.AA
         _answer(made, look(name), origin)
     size = min(max(_UDP_BYTES_MIN, asked.payload), _UDP_BYTES_MAX) if udp else _TCP_BYTES_MAX
-    return made.to_wire(max_size=size, prefer_truncation=True)
+    # The order is ours: this node first.
+    return made.to_wire(max_size=size, prefer_truncation=True, want_shuffle=False)
 
 
 def _answer(made: dns.message.Message, meaning: Meaning, origin: str) -> None:

@@ -1,6 +1,7 @@
 """One node's operations on a log in memory, and a real server before them."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
@@ -12,6 +13,7 @@ from roheletd.allocation.algorithm import Algorithm
 from roheletd.allocation.schedule import schedule
 from roheletd.allocation.snapshot import Profile
 from roheletd.allocation.view import look
+from roheletd.api.collaborators import Conversation, Emit
 from roheletd.api.operations import Operations
 from roheletd.api.server import ApiServer
 from roheletd.api.views import MemberView
@@ -27,7 +29,17 @@ from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership, thresholds
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.cluster.state import ClusterState
+from roheletd.cluster.streams import (
+    Begun,
+    ExecWanted,
+    Exit,
+    LogLine,
+    LogQuery,
+    Output,
+    Wanted,
+)
 from roheletd.instance_use import InstanceUse
+from roheletd.loops.pipe import Pipe
 from roheletd.model import Capacity, Gpu, Node, Placement, Port, Service
 from roheletd.telemetry import CpuUse, GpuUse, MemoryUse, Telemetry, ThermalZone
 from roheletd.testing import ManualClock, MemoryCluster, MemoryLog
@@ -37,6 +49,22 @@ TOKEN = "f" * 64
 
 
 RUNNING = InstanceUse(instance="web.0", state="running", cpu_millicores=125, memory_mib=32)
+
+
+class Whispers:
+    """Where every log has one line, and every command writes one and ends with 3."""
+
+    async def read(self, query: LogQuery, emit: Emit) -> None:
+        at = Placement(instance=f"{query.service}.0", service=query.service, node="pi", revision=1)
+        await emit(at, (LogLine("hello", "stdout", "2026-01-01T00:00:00Z"),))
+
+    @asynccontextmanager
+    async def talk(self, _node: str, wanted: Wanted) -> AsyncIterator[Conversation]:
+        ours, theirs = Pipe.pair()
+        assert isinstance(wanted, ExecWanted)
+        for piece in (Begun(), Output(b"out\n"), Output(b"err\n", error=True), Exit(3)):
+            await theirs.send(piece)
+        yield ours
 
 
 class World:
@@ -75,6 +103,7 @@ class World:
             vault=self.vault,
             own_instances=lambda: (RUNNING,),
         )
+        self.operations.streams = Whispers()
         self._populate()
 
     def _populate(self) -> None:

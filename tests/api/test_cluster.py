@@ -99,7 +99,7 @@ def test_what_is_secret_or_about_one_node_cannot_be_asked_over_mqtt() -> None:
     silent = {operation.name for operation in OPERATIONS} - aloud
     assert silent == {
         *("cluster-init", "cluster-token", "cluster-join", "cluster-leave", "cluster-recover"),
-        *("reload-algorithm", "secret", "set-secret"),
+        *("reload-algorithm", "secret", "set-secret", "exec"),
     }
 
 

@@ -7,6 +7,8 @@ manager says they have at that moment.
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +24,8 @@ from tests.testbed.unix_http import request
 HOSTS = 5
 REPLICAS = 10
 RATE = 50
+CRASHES = 5
+SETTLED_S = 1.0
 PORT = 31_000
 _DONE_S = 180.0
 _IMAGES = ("localhost/web:1", "localhost/web:2")
@@ -49,7 +53,7 @@ class Requests:
         self._process = subprocess.Popen(
             self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        time.sleep(1.0)  # some that were sent before anything happened
+        time.sleep(SETTLED_S)  # some that were sent before anything happened
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -63,6 +67,7 @@ def measure(*, with_swarm: bool = True) -> list[Row]:
     with cluster(HOSTS, engines=True) as site:
         load_images(site)
         seconds, found = ours(site)
+        crashes = [crash(site, number) for number in range(CRASHES)]
     beside = ""
     notes = [f"{HOSTS} hosts, {REPLICAS} replicas, one at a time, {RATE} requests/s"]
     if with_swarm:
@@ -85,6 +90,20 @@ def measure(*, with_swarm: bool = True) -> list[Row]:
             values=(float(found["failed"]),),
             beside=beside,
             notes=(f"of {found['sent']}", *(f"at {at} s: {why}" for at, why in found["faults"])),
+        ),
+        Row(
+            event="instance killed -> its traffic only to healthy ones",
+            unit="s",
+            reach=1.0,
+            values=tuple(it[0] for it in crashes),
+            notes=(f"{sum(it[2] for it in crashes)} requests failed in {CRASHES} crashes",),
+        ),
+        Row(
+            event="instance killed -> it runs again",
+            unit="s",
+            reach=0.5,
+            values=tuple(it[1] for it in crashes),
+            notes=("as its engine shows it; asked each 5 ms",),
         ),
     ]
 
@@ -126,6 +145,42 @@ def ours(site: Site, **more: Any) -> tuple[float, dict[str, Any]]:
         site.until(lambda: _rollout(first)["state"] == "completed", within_s=_DONE_S)
         seconds = time.monotonic() - begun_s
     return seconds, requests.found
+
+
+def crash(site: Site, number: int) -> tuple[float, float, int]:
+    """Seconds until the last request that failed, and until it runs again; how many failed.
+
+    Another instance each time, for one that fails again and again is waited with.
+    """
+    first = site.hosts[0]
+    site.until(lambda: _healthy(first) == REPLICAS, within_s=_DONE_S)
+    there = [(host, name) for host in site.hosts[1:] for name in sorted(host.running())]
+    host, name = there[number]
+    with Requests(first, lambda: [("127.0.0.1", PORT)]) as requests:
+        before = _process_of(host, name)
+        os.kill(before, signal.SIGKILL)
+        killed_s = time.monotonic()
+        while (now := _process_of(host, name)) in (0, before):
+            assert time.monotonic() < killed_s + _DONE_S, f"{name} does not run again"
+            time.sleep(0.005)
+        restarted_s = time.monotonic() - killed_s
+        assert now
+        time.sleep(2.0)
+    faults = requests.found["faults"]
+    last_s = max((at_s for at_s, _ in faults), default=0.0)
+    return max(0.0, round(last_s - SETTLED_S, 3)), round(restarted_s, 3), requests.found["failed"]
+
+
+def _process_of(host: Host, instance: str) -> int:
+    """The first process of its container; 0 while there is none."""
+    assert host.engine is not None
+    try:
+        found = request(
+            host.engine.socket, "GET", f"/containers/{host.daemon.container(instance)}/json"
+        )
+    except RuntimeError:
+        return 0
+    return int(found["State"]["Pid"])
 
 
 def _define(host: Host, service: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The stable ports of services: agreed, kept, and nobody's twice."""
 
 import pytest
+from msgspec.structs import replace
 
 from roheletd.cluster.commands import AddServices, Applied, Proposal, Rejected, RemoveService
 from roheletd.cluster.service_ports import NO_PORT, PORT_MAX, PORT_MIN, ServicePorts
@@ -104,6 +105,14 @@ def test_a_snapshot_holds_the_numbers() -> None:
     assert again.saved() == state.saved()
 
 
+def test_services_of_a_snapshot_without_numbers_get_them_in_the_order_they_came() -> None:
+    state = ClusterState()
+    applied(state, defining(service("b", 80)), defining(service("a", 80)))
+    again = ClusterState(replace(state.saved(), service_ports={}))
+    again.check()
+    assert again.service_ports.by_service == state.service_ports.by_service
+
+
 def test_once_all_numbers_are_given_a_port_has_none() -> None:
     everything = {"big": {f"{it}/tcp": it for it in range(PORT_MIN, PORT_MAX + 1)}}
     ports = ServicePorts(everything)
@@ -111,6 +120,40 @@ def test_once_all_numbers_are_given_a_port_has_none() -> None:
     assert ports.of("late") == {"80/tcp": NO_PORT}
     ports.want(service("own", asking(9000)))
     assert ports.of("own") == {"80/tcp": 9000}
+
+
+def on_host(number: int) -> Port:
+    return Port(container_port=80, host_port=number)
+
+
+def test_a_host_port_that_is_asked_for_is_drawn_by_nobody_also_after_a_restart() -> None:
+    state = ClusterState()
+    applied(state, defining(service("a", on_host(PORT_MIN))), defining(service("b", 80)))
+    assert state.service_ports.of("a") == {"80/tcp": PORT_MIN + 1}
+    assert state.service_ports.of("b") == {"80/tcp": PORT_MIN + 2}
+    again = ClusterState(decode(encode(state.saved())))
+    applied(again, RemoveService(name="b"), defining(service("c", 80)))
+    assert again.service_ports.of("c") == {"80/tcp": PORT_MIN + 2}
+    applied(again, RemoveService(name="a"), defining(service("d", 80)))
+    assert again.service_ports.of("d") == {"80/tcp": PORT_MIN}
+
+
+def test_one_number_is_not_a_host_port_here_and_a_service_port_there() -> None:
+    state = ClusterState()
+    applied(state, defining(service("a", on_host(8080), asking(9000, 81))))
+    outcome = applied(state, defining(service("b", asking(8080))))
+    assert isinstance(outcome, Rejected)
+    assert outcome.reason == (
+        "ports[0].service_port of service b: expected a number that no service has for a "
+        "host_port, got 8080"
+    )
+    outcome = applied(state, defining(service("b", on_host(9000))))
+    assert isinstance(outcome, Rejected)
+    assert outcome.reason == (
+        "ports[0].host_port of service b: expected a number that no service has for a "
+        "service_port, and 9000 is that of service a on every node"
+    )
+    assert isinstance(applied(state, defining(service("b", on_host(8080)))), Applied)
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,14 @@ def test_what_is_killed_runs_again_before_anybody_would_have_asked(
     assert only(node)["last_failure"] == "killed (137)"
 
 
+def test_whoever_runs_out_of_memory_is_told_about_on_every_engine(node: RealDaemon) -> None:
+    submit(node, web("sleep 0.5; tail /dev/zero", memory_mib=16))
+    node.until(lambda: only(node).get("restarts", 0) >= 2)
+    reasons = {event["reason"] for event in events(node, "ended")}
+    assert reasons == {"out of memory (limit 16 MiB)"}
+    assert only(node)["last_failure"] == "out of memory (limit 16 MiB)"
+
+
 def test_commands_are_checks_as_well_and_a_missing_one_is_named(node: RealDaemon) -> None:
     fails = ["/bin/sh", "-c", "echo no model; exit 3"]
     checks = {**OFTEN, "timeout_s": 2, "interval_s": 2, "start_grace_s": 600}

@@ -105,12 +105,19 @@ async def test_where_nobody_comes_the_connection_is_reset_and_not_ended() -> Non
         writer.close()
 
 
-async def test_more_connections_than_allowed_are_refused() -> None:
+async def test_more_connections_than_allowed_are_refused_and_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with answering("a") as a, stable(endpoint(a), open_max=1) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"?\n")
         assert await reader.readline() == b"a\n"
-        assert await ask(port) == ""
+        assert await ask(port) == await ask(port) == ""
+        (told,) = caplog.records
+        assert told.getMessage() == (
+            "1 connections are open to service ports, which is all that "
+            "discovery.connections_max allows: 1 were refused so far"
+        )
         writer.close()
         while await ask(port) != "a":  # noqa: ASYNC110 - its end shows nowhere else
             await asyncio.sleep(0.01)

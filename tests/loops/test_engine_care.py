@@ -77,7 +77,10 @@ async def test_what_ended_while_the_engine_was_away_says_so() -> None:
         stage.engine.come_back()
         await asyncio.sleep(2.0)
         (ended,) = stage.told("ended")
-        assert ended.reason == "Memory ended it with its own restart: killed (137)"
+        assert ended.reason == (
+            "it ended while Memory was away, whose restart ends every container: killed (137)"
+        )
+        assert [event.subject for event in stage.told("containers ended")] == ["web.1"]
         assert stage.states() == {"web.1": "running"}
 
 

@@ -41,7 +41,7 @@ class Ward:
         if not self.waiting:
             self._all.set()
 
-    async def examined(self, engine: MemoryEngine | None = None) -> dict[str, str]:
+    async def examined(self, engine: object = None) -> dict[str, str]:
         prober = Prober(engine=engine or MemoryEngine(), news=self, clock=Clock())  # type: ignore[arg-type]
         async with running(prober), asyncio.timeout(10):
             await self._all.wait()

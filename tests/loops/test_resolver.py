@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 
 import dns.message
 import pytest
@@ -38,6 +39,7 @@ def resolver(state: SoftState, path: Path, *, port: int, listen: str = "") -> Re
         cluster="edge",
         ports=lambda name: (WEB,) if name == "web" else None,
         address=lambda _node: "10.0.0.1",
+        rng=Random(3),
     )
     upstream = Upstream(path, port=free_port())
     return Resolver(listen=listen, port=port, zone=zone, soft=state, upstream=upstream)

@@ -14,8 +14,9 @@ from roheletd.resolver import wire
 from roheletd.resolver.header import SERVFAIL, failure, may_be_ours
 
 ORIGIN = "edge.rohe"
+FOUR = ("10.0.0.9", "10.0.0.1", "10.0.0.5", "10.0.0.3")
 MEANINGS = {
-    "web.edge.rohe": Meaning(exists=True, addresses=("10.0.0.1", "10.0.0.2", "fd00::1")),
+    "web.edge.rohe": Meaning(exists=True, addresses=(*FOUR, "fd00::1")),
     "empty.edge.rohe": EMPTY,
     "_80._tcp.web.edge.rohe": Meaning(
         exists=True,
@@ -45,7 +46,7 @@ def test_addresses_are_told_in_their_order_and_for_a_second() -> None:
     found = answer("web.edge.rohe")
     assert found.flags & dns.flags.AA
     (records,) = found.answer
-    assert (records.ttl, [it.address for it in records]) == (1, ["10.0.0.1", "10.0.0.2"])
+    assert (records.ttl, [it.address for it in records]) == (1, list(FOUR))
     (records,) = answer("web.edge.rohe", "AAAA").answer
     assert [it.address for it in records] == ["fd00::1"]
 
