@@ -1,6 +1,6 @@
 """What the nodes of a cluster say to each other in binary, and how a receiver knows who said it.
 
-A frame, on the topics `raft/<name>`, `log` and `snapshot/<name>`:
+A frame, on the topics `raft/<name>`, `log`, `snapshot/<name>` and `stream/<name>`:
 
     1 byte       the protocol number, first in all versions, so that each can name the other's
     msgpack      [cluster id, epoch, sender, boot, seq, alg, body]
@@ -12,7 +12,8 @@ yet; a signature with a key of the node's own would be a further member of the a
 `boot` counts the starts of the sender and is durable there, so no wall clock is needed to tell
 old from new: once a boot was heard, earlier ones are refused for good. A receiver that starts, or
 that had to forget a sender, may be fooled with frames from before; to Raft that is a network that
-delays and repeats, which it is made for. Nothing else may be carried in frames.
+delays and repeats, which it is made for. Nothing else may be carried in frames, but what looks out
+for that itself, as streams do (`cluster.flow`), on topics and with numbers of their own.
 
 Control messages are published on two links at once. A window of numbers per sender decides what is
 new; windows per sender and link tell the second copy, which is expected, from a replay.

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from roheletd.broker import readable
 from roheletd.broker.links import Links
 from roheletd.clock import Clock
 from roheletd.cluster.applier import Applier
+from roheletd.cluster.dependencies import held_back
 from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership, thresholds
 from roheletd.cluster.names import zone
@@ -103,6 +104,7 @@ class Parts:
         self._challenge = Challenge(lambda: secrets.token_hex(8))
         self._state = ClusterState()
         self._vault = Vault(found.keys.cluster)
+        self._held: dict[str, str] = {}
         self._standing_orders = StandingOrders(
             cluster=me.cluster,
             node=me.node,
@@ -260,6 +262,8 @@ class Parts:
         self._instances_heard()
 
     def _instances_heard(self) -> None:
+        if self._runner is not None and self._held != self._held_back(self._held):
+            self._runner.wake()
         self._rollout_keeper.wake()
         if self._forwarder is not None:
             self._forwarder.wake()
@@ -641,12 +645,19 @@ class Parts:
         """What is to run here now; None while this node has nothing to go by."""
         core, now_s = self.elector.core, self._clock.now_s()
         level = self._state.applied_index >= core.commit
-        return self._standing_orders.now(
+        in_step = level and core.is_current and (core.role != "leader" or self.elector.leads)
+        orders = self._standing_orders.now(
             self._state,
             now_s=now_s,
-            in_step=level and core.is_current and (core.role != "leader" or self.elector.leads),
+            in_step=in_step,
             isolated_for_s=core.silent_s(now_s),
         )
+        # Who hears nobody cannot know what is there, and starts what it has.
+        self._held = self._held_back(orders.run) if orders and in_step else {}
+        return orders and replace(orders, held=self._held)
+
+    def _held_back(self, instances: Iterable[str]) -> dict[str, str]:
+        return held_back(self._state, self.soft, instances)
 
     def _make_operations(self) -> Operations:
         return Operations(

@@ -5,13 +5,11 @@ Sync and without I/O. The runner tells what the engine said and what it did; thi
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from roheletd.cluster.container import Container, Usage
-from roheletd.cluster.gpu_share import UNKNOWN, gpu_share
 from roheletd.cluster.health import checked
 from roheletd.cluster.history import (
     History,
@@ -33,7 +31,7 @@ from roheletd.cluster.reconcile import (
     Stop,
     reconcile,
 )
-from roheletd.cluster.threads import TICK_S, per_core
+from roheletd.cluster.uses import Measurable, Threads, Use, Uses
 from roheletd.instance_use import InstanceUse
 from roheletd.telemetry import GpuProcess
 
@@ -54,24 +52,6 @@ class Check(Struct, frozen=True, kw_only=True):
     begun_s: float
 
 
-class _Use(Struct, frozen=True):
-    cpu_millicores: int | None = None
-    memory_mib: int | None = None
-    cores_millicores: tuple[int, ...] | None = None
-    gpu: GpuProcess = UNKNOWN
-
-
-class _Threads(Struct, frozen=True):
-    """CPU time by thread, and of all threads together, when they were last looked at."""
-
-    cpu_s: float
-    by_thread_s: Mapping[int, float]
-
-
-Threads = Callable[[str], Mapping[int, float]]
-"""CPU time by thread of one container; none where that cannot be told."""
-
-
 def instance_of(action: Action) -> str:
     return action.spec.instance if isinstance(action, Run) else action.instance
 
@@ -83,11 +63,10 @@ class Instances:
         self._histories: dict[str, History] = {}
         self._containers: dict[str, Container] = {}
         self._busy: set[str] = set()
+        self._held: dict[str, str] = {}
         self._busy_when_asked: set[str] = set()
-        self._measured: dict[str, tuple[float, Usage]] = {}
-        self._uses: dict[str, _Use] = {}
+        self._uses = Uses()
         self._wanted: Mapping[str, InstanceSpec] = {}
-        self._threads: dict[str, _Threads] = {}
 
     def about_to_list(self) -> None:
         """The engine is asked now: its answer says nothing of what is being worked on."""
@@ -100,8 +79,12 @@ class Instances:
         now_s: float,
         *,
         partings: Callable[[str], Parting | None] = lambda _instance: None,
+        held: Mapping[str, str] = {},
     ) -> tuple[Plan, tuple[Happening, ...]]:
-        """What to do about what the engine lists; what is in the plan is busy from now on."""
+        """What to do about what the engine lists; what is in the plan is busy from now on.
+
+        What is `held` is left as it is, unless it has run before.
+        """
         listed = [item for item in containers if not item.stranger]
         busy = self._busy | self._busy_when_asked
         earlier, self._containers = self._containers, {item.instance: item for item in listed}
@@ -116,17 +99,37 @@ class Instances:
             self._histories[name] = after
         self._histories = {name: self._histories[name] for name in desired} | stuck
         self._wanted = dict(desired)
+        happenings += self._hold(held)
         gone = {item.instance: partings(item.instance) for item in listed}
         plan = reconcile(
             desired,
             listed,
             history=self._histories,
-            busy=busy,
+            busy=busy | self._held.keys(),
             now_s=now_s,
             partings={name: parting for name, parting in gone.items() if parting is not None},
         )
         self._busy |= {instance_of(action) for action in plan.actions}
         return plan, tuple(happenings)
+
+    def _hold(self, held: Mapping[str, str]) -> list[Happening]:
+        """Those that have not run yet, told about once."""
+        before = self._held
+        self._held = {
+            name: why
+            for name, why in held.items()
+            if name in self._wanted and not self._has_run(name, self._wanted[name].digest)
+        }
+        return [
+            Happening("waiting", name, why)
+            for name, why in self._held.items()
+            if before.get(name) != why
+        ]
+
+    def _has_run(self, name: str, digest: str) -> bool:
+        copy, history = self._containers.get(name), self._histories[name]
+        runs = copy is not None and copy.digest == digest and copy.state != "created"
+        return runs or history.running or history.restarts > 0
 
     def refused(
         self,
@@ -175,23 +178,17 @@ class Instances:
         threads: Threads = lambda _id: {},
         gpus: Sequence[Mapping[int, GpuProcess]] = (),
     ) -> None:
-        """Take in what the engine counted, by container id; called once per report.
-
-        `threads` is asked only about what is on several cores and has done something, or was given
-        a GPU that is in use: reading each thread of what idles would be most of an idle daemon's
-        work. `gpus` are by device and process id.
-        """
-        threads = cache(threads)  # asked for both CPU and GPU, and read once
-        self._uses = {
-            name: replace(
-                self._use(name, container.id, found, now_s, threads),
-                gpu=self._gpu(name, container.id, threads, gpus),
+        """Take in what the engine counted, by container id; called once per report."""
+        runs = {
+            name: Measurable(
+                container_id=container.id,
+                cores=len(spec.cores) if spec else 0,
+                has_gpus=bool(spec and spec.gpus),
             )
             for name, container in self._containers.items()
-            if (found := usage.get(container.id)) is not None
+            for spec in (self._wanted.get(name),)
         }
-        self._measured = {name: kept for name, kept in self._measured.items() if name in self._uses}
-        self._threads = {name: kept for name, kept in self._threads.items() if name in self._uses}
+        self._uses.measure(runs, usage, now_s, threads=threads, gpus=gpus)
 
     def addresses(self) -> dict[str, str]:
         """Instance to the address of its own, of those that run and have one."""
@@ -256,8 +253,10 @@ class Instances:
         container = self._containers.get(name)
         if container is not None and container.digest != history.digest:
             container = None  # a copy of an older definition, about to be replaced
-        use = self._uses.get(name, _Use()) if container is not None else _Use()
+        use = self._uses.of(name) if container is not None else Use()
         state = state_of(container, history, busy=name in self._busy)
+        if name in self._held:
+            state = "waiting"
         health = health_of(history, state)
         return InstanceUse(
             instance=name,
@@ -273,7 +272,11 @@ class Instances:
             gpu_percent=use.gpu.used_percent,
             gpu_memory_mib=use.gpu.memory_mib,
             restarts=history.restarts,
-            reason=doing or history.reason or _held_up(container) or _not_yet(history, state),
+            reason=doing
+            or self._held.get(name)
+            or history.reason
+            or _held_up(container)
+            or _not_yet(history, state),
             refused_ports=history.refused_ports,
             refused_image=history.refused_image,
         )
@@ -288,57 +291,6 @@ class Instances:
         if container is not None and container.digest != before.digest:
             return before
         return observed(before, container, spec.health, now_s)
-
-    def _use(
-        self, name: str, container_id: str, found: Usage, now_s: float, threads: Threads
-    ) -> _Use:
-        millicores = self._millicores(name, found, now_s)
-        if millicores is None:
-            self._threads.pop(name, None)
-            return _Use(None, found.memory_mib)
-        spread = self._spread(name, container_id, found.cpu_s, millicores, threads)
-        return _Use(millicores, found.memory_mib, spread)
-
-    def _spread(
-        self, name: str, container_id: str, cpu_s: float, millicores: int, threads: Threads
-    ) -> tuple[int, ...] | None:
-        """The use per core; unknown at the first look at the threads."""
-        before = self._threads.get(name)
-        spec = self._wanted.get(name)
-        cores = len(spec.cores) if spec is not None else 0
-        if cores == 1 or (before is not None and cpu_s - before.cpu_s < TICK_S):
-            return (millicores,)
-        self._threads[name] = after = _Threads(cpu_s, threads(container_id))
-        if before is None or not after.by_thread_s:
-            return None
-        return per_core(
-            before.by_thread_s,
-            after.by_thread_s,
-            cpu_s=cpu_s - before.cpu_s,
-            millicores=millicores,
-            cores=cores,
-        )
-
-    def _gpu(
-        self,
-        name: str,
-        container_id: str,
-        threads: Threads,
-        gpus: Sequence[Mapping[int, GpuProcess]],
-    ) -> GpuProcess:
-        spec = self._wanted.get(name)
-        if spec is None or not spec.gpus or not any(gpus):
-            return UNKNOWN
-        # The number of a process is that of its first thread.
-        return gpu_share(threads(container_id).keys(), gpus)
-
-    def _millicores(self, name: str, now: Usage, now_s: float) -> int | None:
-        """Use since the last measurement; unknown at the first one and after a restart."""
-        before = self._measured.get(name)
-        self._measured[name] = (now_s, now)
-        if before is None or now.cpu_s < before[1].cpu_s or now_s <= before[0]:
-            return None
-        return round(1000 * (now.cpu_s - before[1].cpu_s) / (now_s - before[0]))
 
 
 def _healthy_for_s(history: History, now_s: float) -> float | None:

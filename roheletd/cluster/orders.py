@@ -4,7 +4,7 @@ A member goes by its own log, also with no network at all. A node that joins goe
 it has all that the leader had: half of a log would stop what the rest of it wants.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from msgspec import Struct
@@ -21,11 +21,13 @@ class Orders(Struct, frozen=True, kw_only=True):
     """What is to run here now, and for how many seconds that holds if nothing else changes it.
 
     `parting` says how an instance goes that is not among them; None where nothing is known of it.
+    `held` are those that are not to be started yet, and what each waits for.
     """
 
     run: dict[str, InstanceSpec]
     for_s: float
     parting: Callable[[str], Parting | None] = lambda _instance: None
+    held: Mapping[str, str] = {}
 
 
 class StandingOrders:

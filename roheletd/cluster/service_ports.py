@@ -86,8 +86,8 @@ class ServicePorts:
                     }
 
     def forget(self, service: str) -> None:
-        for number in self._hosts.pop(service, ()):
-            self._host_users[number] -= 1
+        for host_port in self._hosts.pop(service, ()):
+            self._host_users[host_port] -= 1
         for key, number in self.by_service.pop(service, {}).items():
             self._owners.pop((number, _protocol(key)), None)
 

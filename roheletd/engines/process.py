@@ -333,7 +333,11 @@ class ProcessEngine:
             raise EngineError(f"{wanted.instance} has just ended")
         try:
             with _pinned(tuple(os.sched_getaffinity(copy.pid))):
-                environment = process_streams.environment_of(copy.pid)
+                environment = (
+                    process_streams.environment_of(copy.pid)
+                    if copy.spec is None
+                    else _environment(copy.spec) | process_streams.NOT_THE_INSTANCE
+                )
                 return process_streams.start_exec(wanted, environment)
         except OSError as error:
             why = f"cannot start {wanted.command[0]}: {os.strerror(error.errno or 0).lower()}"

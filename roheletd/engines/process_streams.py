@@ -28,6 +28,10 @@ _CHUNK_BYTES = 1 << 14
 _END_S = 2.0
 _NONE = -1
 
+NOT_THE_INSTANCE = {"ROHE_DIGEST": "exec"}
+"""Should the daemon be killed and the instance end, the next daemon would take the command for it;
+with another digest it replaces that."""
+
 Action: TypeAlias = tuple[int, int, str, int, int] | tuple[int, int, int]
 
 
@@ -290,14 +294,10 @@ def _set_size(descriptor: int, rows: int, columns: int) -> None:
 
 
 def environment_of(pid: int) -> dict[str, str]:
-    """As it was when the process was started. Its digest is not ours to repeat.
-
-    For when the daemon is killed and its instance ends, the next daemon would take the command for
-    the instance; without the digest it replaces it.
-    """
+    """As it was when the process was started, and for a command beside it."""
     found = {}
     for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
         name, separator, value = variable.partition(b"=")
         if separator:
             found[os.fsdecode(name)] = os.fsdecode(value)
-    return {**found, "ROHE_DIGEST": "exec"}
+    return found | NOT_THE_INSTANCE

@@ -133,7 +133,7 @@ class Runner:
         self._furnisher.expect(orders.run, containers)
         now_s = self._clock.now_s()
         plan, happenings = self._instances.next_plan(
-            orders.run, containers, now_s, partings=orders.parting
+            orders.run, containers, now_s, partings=orders.parting, held=orders.held
         )
         self._tell(*happenings)
         return replace(plan, look_again_s=min(plan.look_again_s, now_s + orders.for_s))

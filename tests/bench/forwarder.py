@@ -189,7 +189,14 @@ def forward(told: Connection, ports: list[int]) -> None:
         made = TcpPort(streams, "127.0.0.1", port)
         made.serve(
             [
-                Endpoint(instance=f"s.{it}", node="n", host="127.0.0.1", port=it, healthy=True)
+                Endpoint(
+                    instance=f"s.{it}",
+                    node="n",
+                    host="127.0.0.1",
+                    port=it,
+                    local=True,
+                    healthy=True,
+                )
                 for it in ports
             ]
         )

@@ -48,10 +48,12 @@ def server(kind: str = "tcp", **port: Any) -> dict[str, Any]:
 @pytest.fixture
 def node() -> Iterator[RealDaemon]:
     nowhere = f"mqtt://127.0.0.1:{free_port()}"
+    first = min(free_port(), 65_000)  # of host ports: what else runs here has those of the default
     with daemon(
         broker={"mode": "external", "urls": [nowhere]},
         engine={"kind": "process"},
         discovery={"forwarder": True, "listen": "127.0.0.1"},
+        allocation={"port_min": first, "port_max": first + 50},
     ) as made:
         try:
             made.start()

