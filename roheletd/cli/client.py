@@ -285,10 +285,18 @@ def _begun(connection: socket.socket, address: Address) -> bytes:
         received += chunk
     if received[:7] == b"HTTP/1." and received[9:10] == b"2":
         return received.partition(b"\r\n\r\n")[2]
-    while len(received) <= ANSWER_BYTES_MAX and (chunk := connection.recv(1 << 16)):
+    while not _is_whole(received) and (chunk := connection.recv(1 << 16)):
         received += chunk
     status, text = _parsed(received, address)
     raise _problem(status, Answer(text, address).value, address)
+
+
+def _is_whole(received: bytes) -> bool:
+    """The daemon keeps the connection a while, for it expects more of us."""
+    head, _, body = received.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").lower().split("\r\n")
+    lengths = [value.strip() for name, _, value in _fields(lines) if name == "content-length"]
+    return bool(lengths) and lengths[0].isdigit() and len(body) >= int(lengths[0])
 
 
 def _connected(address: Address, timeout_s: float) -> socket.socket:

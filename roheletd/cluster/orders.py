@@ -10,7 +10,7 @@ from functools import partial
 from msgspec import Struct
 
 from roheletd.cluster.isolation import isolation
-from roheletd.cluster.reconcile import InstanceSpec, Parting, specification
+from roheletd.cluster.reconcile import InstanceSpec, Parting, leaving_s, specification
 from roheletd.cluster.state import ClusterState, service_of
 
 CATCH_UP_S = 0.5
@@ -78,8 +78,14 @@ def parting(state: ClusterState, stopped: Collection[str], instance: str) -> Par
     known = state.services.get(service_of(instance))
     if known is None:
         return None
-    reason = "no leader is heard (on_isolation)" if instance in stopped else "no longer placed here"
-    return Parting(grace_s=known.service.stop_grace_s, reason=reason)
+    service = known.service
+    if instance in stopped:
+        return Parting(grace_s=service.stop_grace_s, reason="no leader is heard (on_isolation)")
+    return Parting(
+        grace_s=service.stop_grace_s,
+        reason="no longer placed here",
+        leave_s=leaving_s(service.ports),
+    )
 
 
 def specifications(

@@ -10,7 +10,7 @@ and carries them out. It may be killed between any two of them; the next pass fi
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Literal
 
@@ -104,12 +104,13 @@ class Stop(Struct, frozen=True, kw_only=True):
 
 
 class Remove(Struct, frozen=True, kw_only=True):
-    """Stop and delete a copy, and why."""
+    """Stop and delete a copy, and why. It goes on for `leave_s` before it is told to stop."""
 
     instance: str
     container_id: str
     grace_s: float
     reason: str
+    leave_s: float = 0.0
 
 
 Action = Run | Start | Stop | Remove
@@ -123,11 +124,18 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Parting(Struct, frozen=True, kw_only=True):
-    """How a copy goes that is not to run here: with what grace, and why, for people."""
+    """How a copy goes that is not to run here: with what grace, and why, for people.
+
+    `leave_s` is how long it goes on before, for those who have not heard yet that it goes.
+    """
 
     grace_s: float
     reason: str
+    leave_s: float = 0.0
 
+
+LEAVE_S = 1.0
+"""After a heartbeat (0.5 s) every node knows what was agreed, and no forwarder leads there."""
 
 _OF_NOBODY = Parting(grace_s=10.0, reason="no longer placed here")
 """For a copy of a service that is gone, and what it said of its end with it."""
@@ -209,12 +217,14 @@ def reconcile(
         else:
             leaving.add(container.instance)
             grace_s = parting.grace_s if spec is None else spec.stop_grace_s
+            leave_s = parting.leave_s if spec is None else leaving_s(spec.ports)
             actions.append(
                 Remove(
                     instance=container.instance,
                     container_id=container.id,
                     grace_s=grace_s,
                     reason=why,
+                    leave_s=leave_s if container.state == "running" else 0.0,
                 )
             )
     for name, spec in desired.items():
@@ -229,6 +239,11 @@ def reconcile(
         else:
             actions.append(action)
     return Plan(actions=tuple(actions), look_again_s=look_again_s)
+
+
+def leaving_s(ports: Sequence[object]) -> float:
+    """How long an instance goes on that is asked for something, once it is not to run any more."""
+    return LEAVE_S if ports else 0.0
 
 
 def _next(spec: InstanceSpec, copy: Container | None, past: History) -> Action | None:

@@ -94,7 +94,7 @@ def standing(state: ClusterState, soft: SoftState, known: Definition) -> Standin
     failed = {name: use for name, use in reports.items() if use is not None and use.failures}
     trouble = next(
         (
-            f"{at.instance} on {at.node}: {failed[at.instance].reason or 'failed'}"
+            f"{at.instance} on {at.node}: {_of(failed[at.instance])}"
             for at in new
             if at.instance in failed
         ),
@@ -108,6 +108,11 @@ def standing(state: ClusterState, soft: SoftState, known: Definition) -> Standin
         failed=tuple(failed),
         trouble=trouble,
     )
+
+
+def _of(use: InstanceUse) -> str:
+    """What it failed of, also where it has been started again since."""
+    return use.last_failure or use.reason or "failed"
 
 
 class Watch:

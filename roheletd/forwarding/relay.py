@@ -77,17 +77,21 @@ class _Flow:
         self._relay = relay
         self._source = source
         self._sink = sink
+        # Numbers, and not sockets: the loop writes out a socket with each it does not know yet.
+        self._from, self._to = source.fileno(), sink.fileno()
         self._buffer = buffer
         self._size = READ_BYTES_MIN
         self._rest = memoryview(b"")
         self.over = False
 
     def start(self) -> None:
-        self._loop.add_reader(self._source, self._read)
+        self._loop.add_reader(self._from, self._read)
 
     def stop(self) -> None:
-        self._loop.remove_reader(self._source)
-        self._loop.remove_writer(self._sink)
+        if self._rest:
+            self._loop.remove_writer(self._to)
+        elif not self.over:
+            self._loop.remove_reader(self._from)
         self._rest = memoryview(b"")
 
     def _read(self) -> None:
@@ -105,8 +109,8 @@ class _Flow:
         elif sent < count:
             self._rest = memoryview(bytes(view[sent:count]))
             self._size = max(READ_BYTES_MIN, self._size // 2)
-            self._loop.remove_reader(self._source)
-            self._loop.add_writer(self._sink, self._write)
+            self._loop.remove_reader(self._from)
+            self._loop.add_writer(self._to, self._write)
         elif count == self._size:
             self._size = min(READ_BYTES_MAX, 2 * self._size)
 
@@ -124,13 +128,13 @@ class _Flow:
             return
         self._rest = self._rest[sent:]
         if not self._rest:
-            self._loop.remove_writer(self._sink)
+            self._loop.remove_writer(self._to)
             self.start()
 
     def _end(self) -> None:
         """Its source has said all: so is its sink told, and what that says goes on."""
         self.over = True
-        self._loop.remove_reader(self._source)
+        self._loop.remove_reader(self._from)
         with suppress(OSError):  # gone already
             self._sink.shutdown(socket.SHUT_WR)
         self._relay.ended()

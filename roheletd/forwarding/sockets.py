@@ -55,17 +55,6 @@ async def connected(
     return None
 
 
-def connected_at_once(host: str, port: int) -> socket.socket | None:
-    """As the kernel does within this very machine; None where it takes any longer."""
-    made = socket.socket(
-        family_of(host), socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    )
-    if made.connect_ex((host, port)):
-        made.close()
-        return None
-    return made
-
-
 async def _resolved(
     host: str, port: int, kind: socket.SocketKind
 ) -> list[tuple[int, tuple[str, int]]]:
@@ -98,11 +87,11 @@ async def _connected(
 async def _writable(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_writer(sock, _set, ready)
+    loop.add_writer(sock.fileno(), _set, ready)
     try:
         await ready
     finally:
-        loop.remove_writer(sock)
+        loop.remove_writer(sock.fileno())
 
 
 def _set(ready: "asyncio.Future[None]") -> None:

@@ -17,7 +17,7 @@ from roheletd.clock import Clock
 from roheletd.cluster.registry import Endpoint
 from roheletd.forwarding.balance import Balancer
 from roheletd.forwarding.relay import Buffer, Relay, reset
-from roheletd.forwarding.sockets import bound, connected, connected_at_once, tuned
+from roheletd.forwarding.sockets import bound, connected, tuned
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class TcpPort:
         self._streams = streams
         self._loop = asyncio.get_running_loop()
         self._socket = bound(socket.SOCK_STREAM, host, port)
+        tuned(self._socket)  # what it accepts is tuned alike
         self._balancer = Balancer()
         self._changed = asyncio.Event()
         self._dialling: set[asyncio.Task[None]] = set()
@@ -107,10 +108,9 @@ class TcpPort:
                 client.close()
                 continue
             self._streams.open += 1
-            if not self._leads_at_once(client):
-                task = self._loop.create_task(self._lead(client))
-                self._dialling.add(task)
-                task.add_done_callback(self._dialling.discard)
+            task = self._loop.create_task(self._lead(client))
+            self._dialling.add(task)
+            task.add_done_callback(self._dialling.discard)
 
     def _rest(self) -> None:
         """Out of descriptors or memory: what waits in the kernel's queue can wait a little more."""
@@ -118,21 +118,6 @@ class TcpPort:
         self._pause = self._loop.call_later(
             _FULL_S, self._loop.add_reader, self._socket, self._accept
         )
-
-    def _leads_at_once(self, client: socket.socket) -> bool:
-        """Whether the instance that is best is here and took it: that needs no task of its own."""
-        endpoint = next(iter(self._balancer.order(self._streams.clock.now_s())), None)
-        if endpoint is None or not endpoint.local:
-            return False
-        if endpoint.own_host and not self._streams.reaches_own:
-            return False
-        host, port = endpoint.host, endpoint.port
-        if endpoint.own_host:
-            host, port = endpoint.own_host, endpoint.own_port
-        server = connected_at_once(host, port)
-        if server is not None:
-            self._join(client, endpoint, server)
-        return server is not None
 
     async def _lead(self, client: socket.socket) -> None:
         found = None
@@ -143,11 +128,9 @@ class TcpPort:
                 self._streams.open -= 1
                 reset(client)
                 client.close()
-        if found is not None:
-            self._join(client, *found)
-
-    def _join(self, client: socket.socket, endpoint: Endpoint, server: socket.socket) -> None:
-        tuned(client)
+        if found is None:
+            return
+        endpoint, server = found
         tuned(server)
         self._balancer.opened(endpoint)
 

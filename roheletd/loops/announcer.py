@@ -106,7 +106,7 @@ class Announcer:
             topic = self._topics.telemetry(self._node)
             # On every link: who is to lead next must hear all, whichever brokers it holds.
             self._link.publish(topic, self._sealer.seal(topic, self._repetition.without(telemetry)))
-            if self._said is None:
+            if self._said is None or self._said_instances is None:
                 self._wake.set()
 
     def beat(self) -> None:

@@ -1,12 +1,11 @@
 """Makes the engine run what is placed on this node, and nothing else of ours.
 
 Woken by committed placements, by the engine's own events and by the end of a back-off; asks
-`Instances` for the next plan and carries it out, several instances at a time. May be killed
-anywhere: what it left half done, the next pass sees and finishes.
+`Instances` for the next plan and carries it out, several at a time. May be killed anywhere: what it
+left half done, the next pass sees and finishes.
 """
 
 import asyncio
-import logging
 import math
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,7 @@ from roheletd.clock import Clock
 from roheletd.cluster.events import Events
 from roheletd.cluster.instances import Happening, Instances, instance_of
 from roheletd.cluster.orders import Orders
-from roheletd.cluster.reconcile import Action, Plan, Remove, Run, Start, Stop
+from roheletd.cluster.reconcile import Action, InstanceSpec, Plan, Remove, Run, Start, Stop
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.engines import Engine, EngineError, EngineInfo, ImageRefused, PortTaken
@@ -30,8 +29,6 @@ from roheletd.loops.furnisher import Furnisher
 from roheletd.loops.instance_news import InstanceNews
 from roheletd.loops.slots import Slots
 from roheletd.loops.waiting import news_or_time
-
-logger = logging.getLogger(__name__)
 
 RECONNECT_S_MAX = 15.0
 STEADY_S = 10.0
@@ -140,6 +137,9 @@ class Runner:
 
     async def _act(self, action: Action) -> None:
         try:
+            if isinstance(action, Remove):
+                self._tell(Happening("stopping", action.instance, action.reason))
+                await asyncio.sleep(action.leave_s)
             async with self._slots.of(action):
                 await self._carry_out(action)
             self._tell(*self._instances.done(action, self._clock.now_s()))
@@ -164,17 +164,15 @@ class Runner:
     async def _carry_out(self, action: Action) -> None:
         match action:
             case Run(spec=spec):
-                tell = partial(self._step, spec.instance)
-                await self._engine.run(self._furnisher.furnish(spec), tell)
+                await self._engine.run(self._furnisher.furnish(spec), partial(self._step, spec))
             case Start(instance=instance, container_id=container_id):
                 self._furnisher.renew(instance)
                 await self._engine.start(container_id)
             case Stop(instance=instance, container_id=container_id, reason=reason):
                 self._tell(Happening("restarting", instance, reason))
                 await self._engine.stop(container_id, action.grace_s)
-            case Remove(instance=instance, container_id=container_id, reason=reason):
-                self._tell(Happening("stopping", instance, reason))
+            case Remove(container_id=container_id):
                 await self._engine.remove(container_id, action.grace_s)
 
-    def _step(self, instance: str, kind: str, reason: str) -> None:
-        self._tell(Happening(kind, instance, reason))
+    def _step(self, spec: InstanceSpec, kind: str, reason: str) -> None:
+        self._tell(Happening(kind, spec.instance, reason))

@@ -8,6 +8,7 @@ import msgspec
 
 from roheletd.cluster.commands import AddServices
 from roheletd.cluster.events import Event
+from roheletd.instance_use import InstanceUse
 from roheletd.loops.announcer import Announcer
 from roheletd.messages import (
     Challenge,
@@ -29,6 +30,7 @@ from tests.loops.stage import in_virtual_time, running, settled
 KEY = bytes(range(32))
 TOPICS = Topics("edge")
 STATUS = TOPICS.status("pi")
+INSTANCES = TOPICS.instances("pi")
 REPORT = Telemetry(node="pi", at_s=1.0, interval_s=1.0)
 
 
@@ -91,7 +93,7 @@ async def test_a_new_link_is_told_the_status_and_the_leader_both_sealed_and_reta
     async with running(stage.announcer):
         stage.announcer.linked(stage.link)
         await settled()
-    assert [(message.qos, message.retain) for message in stage.link.published] == [(1, True)] * 2
+    assert [(message.qos, message.retain) for message in stage.link.published] == [(1, True)] * 3
     status = opened(STATUS, stage.link.retained[STATUS]).read(NodeStatus)
     assert status == NodeStatus(node="pi", state="online", role="leader", version="0.1.0")
     notice = opened(TOPICS.leader, stage.link.retained[TOPICS.leader])
@@ -100,14 +102,41 @@ async def test_a_new_link_is_told_the_status_and_the_leader_both_sealed_and_reta
 
 
 @in_virtual_time
-async def test_a_follower_says_its_status_only() -> None:
+async def test_a_follower_says_nothing_of_who_leads() -> None:
     stage = Stage()
     stage.log.leads = False
     async with running(stage.announcer):
         stage.announcer.linked(stage.link)
         await settled()
-    assert stage.topics() == [STATUS]
+    assert stage.topics() == [STATUS, INSTANCES]
     assert said(stage.link.retained[STATUS])["role"] == "follower"
+
+
+@in_virtual_time
+async def test_instances_are_said_when_one_changes_and_not_when_they_use_more() -> None:
+    stage = Stage()
+    use = InstanceUse(instance="web.1", state="running", health="starting", memory_mib=5)
+    uses = [use]
+    stage.announcer.instances = lambda: tuple(uses)
+    async with running(stage.announcer):
+        stage.announcer.linked(stage.link)
+        await settled()
+        for change in (
+            {"memory_mib": 6, "cpu_millicores": 30},
+            {"health": "healthy", "healthy_for_s": 0.0},
+            {"healthy_for_s": 60.0},
+            {"state": "waiting", "reason": "ended with exit code 1"},
+        ):
+            uses[0] = msgspec.structs.replace(uses[0], **change)
+            stage.announcer.wake()
+            await settled()
+    told = [said(payload)["instances"][0] for payload in stage.link.on(INSTANCES)]
+    assert [(it["state"], it["health"]) for it in told] == [
+        ("running", "starting"),
+        ("running", "healthy"),
+        ("waiting", "healthy"),
+    ]
+    assert all(it["memory_mib"] is None for it in told)
 
 
 @in_virtual_time
@@ -118,7 +147,7 @@ async def test_nothing_is_said_again_while_nothing_has_changed() -> None:
         for _ in range(10):
             await settled()
             stage.announcer.wake()
-    assert stage.topics() == [STATUS, TOPICS.leader]
+    assert stage.topics() == [STATUS, TOPICS.leader, INSTANCES]
 
 
 @in_virtual_time
@@ -133,7 +162,7 @@ async def test_everything_is_said_again_to_the_next_link() -> None:
         stage.link = MemoryLink()
         stage.announcer.linked(stage.link)
         await settled()
-    assert stage.topics() == [STATUS, TOPICS.leader]
+    assert stage.topics() == [STATUS, TOPICS.leader, INSTANCES]
 
 
 @in_virtual_time
@@ -182,7 +211,7 @@ async def test_what_a_full_link_does_not_take_is_said_with_the_next_report() -> 
         stage.announcer.telemetry(REPORT)
         await settled()
     report = TOPICS.telemetry("pi")
-    assert stage.topics() == [report, STATUS, TOPICS.leader, report]
+    assert stage.topics() == [report, STATUS, TOPICS.leader, INSTANCES, report]
 
 
 @in_virtual_time

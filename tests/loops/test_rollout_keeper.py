@@ -120,7 +120,7 @@ async def test_a_failure_brings_back_what_was_there_and_says_which_and_why() -> 
     stage = Stage()
     async with running(stage.leader, stage.keeper):
         await begun(stage, web("web:2"))
-        stage.all_report(failing="web:2")
+        stage.all_report(healthy_for_s=60.0, failing="web:2")
         await settled()
         stage.leader.wake()  # as what was applied does
         await settled()
@@ -168,6 +168,6 @@ async def test_a_node_that_does_not_lead_ends_nothing() -> None:
     async with running(stage.leader, stage.keeper):
         await begun(stage, web("web:2"))
         stage.log.leads = False
-        stage.all_report(failing="web:2")
+        stage.all_report(healthy_for_s=60.0, failing="web:2")
         await stage.pass_s(400)
         assert stage.told == []

@@ -93,7 +93,7 @@ def both_are_well(node: RealDaemon) -> bool:
     return len(found) == 2 and all(it["liveness"] == "alive" for it in found)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def pair() -> Iterator[tuple[RealDaemon, RealDaemon]]:
     """`n1` and `n2`, each with a service of its name that says hello and stays."""
     with ExitStack() as stack:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.streams.conftest import Followed, add, ask, both_are_well, script
+from tests.streams.conftest import Followed, add, ask, script
 from tests.testbed.daemon import RealDaemon
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(60)]
@@ -119,40 +119,29 @@ def test_a_flood_is_held_to_the_ceiling_and_what_is_left_out_is_counted(pair: Pa
         pair[0].delete("/api/v1/services/flood")
 
 
-def test_a_follow_ends_with_the_reason_when_its_node_is_lost(pair: Pair) -> None:
+def newest_tick(followed: Followed) -> int:
+    return max(map(int, re.findall(r"tick (\d+)\n", followed.text)))
+
+
+def test_when_a_node_is_lost_an_instances_follow_ends_and_a_services_waits_for_it(
+    pair: Pair,
+) -> None:
     """Last of this file: the other node is killed and started again."""
     first, second = pair
-    followed = Followed(first, "two.1")
+    ticks = "i=0; while true; do i=$((i+1)); echo tick $i; sleep 0.2; done"
+    there = {"constraints": ["node.name == n2"], "reschedule_after_s": 60}
+    add(first, script("ticks", ticks, **there))
+    instance, service = Followed(first, "two.1"), Followed(first, "ticks")
     try:
-        first.until(lambda: "hello" in followed.text)
+        first.until(lambda: "hello" in instance.text and "tick 2" in service.text)
         second.kill()
-        first.until(lambda: followed.process.poll() is not None)
-        assert followed.process.returncode == 1
-        assert "n2 is lost" in followed.text
-    finally:
-        followed.end()
+        first.until(lambda: instance.process.poll() is not None)
+        assert instance.process.returncode == 1
+        assert "n2 is lost" in instance.text
+        last = newest_tick(service)
         second.start()
-
-
-def test_a_follow_of_a_service_goes_on_when_the_daemon_of_its_node_is_back(pair: Pair) -> None:
-    first, second = pair
-    first.until(lambda: both_are_well(first))
-    add(
-        first,
-        script(
-            "ticks",
-            "i=0; while true; do i=$((i+1)); echo tick $i; sleep 0.2; done",
-            constraints=["node.name == n2"],
-            reschedule_after_s=60,
-        ),
-    )
-    followed = Followed(first, "ticks")
-    try:
-        first.until(lambda: "tick 2" in followed.text)
-        second.kill()
-        second.start()
-        last = max(map(int, re.findall(r"tick (\d+)", followed.text)))
-        first.until(lambda: f"tick {last + 8}\n" in followed.text)
+        first.until(lambda: newest_tick(service) > last + 8)
     finally:
-        followed.end()
+        instance.end()
+        service.end()
         first.delete("/api/v1/services/ticks")

@@ -133,6 +133,9 @@ class RealEngine:
     def freeze(self) -> None:
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self._process.pid}/task")
+        while any(_state(thread) != "T" for thread in threads.iterdir()):
+            time.sleep(0.001)  # on a busy machine it still answers for a moment
 
     def thaw(self) -> None:
         assert self._process
@@ -186,6 +189,10 @@ class RealEngine:
         assert self._process
         _end(self._process)
         self._process = None
+
+
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
