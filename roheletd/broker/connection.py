@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from msgspec import Struct
 from paho.mqtt import MQTTException
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -19,6 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from roheletd.broker.channel import Channel
+from roheletd.broker.lean_paho import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from roheletd.broker.packet import published, publishing
 from roheletd.messages import PAYLOAD_BYTES_MAX
 
