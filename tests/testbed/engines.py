@@ -19,7 +19,20 @@ from tests.testbed.requirements import need
 from tests.testbed.unix_http import request
 
 BUSYBOX = "localhost/busybox:test"
-_APPLETS = ("cat", "env", "grep", "head", "httpd", "nproc", "sh", "sleep", "tail", "true", "yes")
+_APPLETS = (
+    "cat",
+    "env",
+    "grep",
+    "head",
+    "hostname",
+    "httpd",
+    "nproc",
+    "sh",
+    "sleep",
+    "tail",
+    "true",
+    "yes",
+)
 _READY_S = 60.0
 _SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
