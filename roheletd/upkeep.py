@@ -12,6 +12,7 @@ from msgspec import Meta
 from roheletd.fields import AbsolutePath, Mebibytes, Name, PortNumber, Text, Value
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+_USUAL_TIMEOUT_S = 3.0
 
 _HTTP_PATH = re.compile(r"/[!-\"$-~]*")
 
@@ -48,7 +49,13 @@ class HealthCheck(Value, frozen=True):
             "healthy, at most 1 s"
         ),
     ] = 10.0
-    timeout_s: Annotated[Seconds, Meta(description="a check without an answer has failed")] = 3.0
+    timeout_s: Annotated[
+        Seconds | None,
+        Meta(
+            description="a check without an answer by then has failed; null: 3, or `interval_s` "
+            "where that is less"
+        ),
+    ] = None
     start_grace_s: Annotated[
         float,
         Meta(
@@ -63,6 +70,12 @@ class HealthCheck(Value, frozen=True):
     healthy_after: Annotated[
         int, Meta(ge=1, le=100, description="successes in a row until it is healthy")
     ] = 1
+
+    @property
+    def patience_s(self) -> float:
+        """How long an answer may take."""
+        usual_s = min(_USUAL_TIMEOUT_S, self.interval_s)
+        return usual_s if self.timeout_s is None else self.timeout_s
 
 
 class UpdatePolicy(Value, frozen=True):
@@ -184,10 +197,10 @@ def contradictory_check(health: HealthCheck | None) -> tuple[str, str] | None:
         return "health", "expected exactly one of http, tcp and exec"
     if health.http is not None and not _HTTP_PATH.fullmatch(health.http.path):
         return "health.http.path", f"expected /... without spaces or #, got {health.http.path!r}"
-    if health.timeout_s > health.interval_s:
+    if health.patience_s > health.interval_s:
         return (
             "health.timeout_s",
-            f"expected at most interval_s ({health.interval_s:g}), got {health.timeout_s:g}",
+            f"expected at most interval_s ({health.interval_s:g}), got {health.patience_s:g}",
         )
     return None
 

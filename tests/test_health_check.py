@@ -26,11 +26,19 @@ def test_a_check_is_of_exactly_one_kind() -> None:
 
 def test_a_check_ends_before_the_next_one_begins() -> None:
     tcp = TcpCheck(port=80)
-    assert wrong(tcp=tcp, interval_s=1.0) == (
+    assert wrong(tcp=tcp, interval_s=1.0, timeout_s=3.0) == (
         "health.timeout_s",
         "expected at most interval_s (1), got 3",
     )
-    assert wrong(tcp=tcp, interval_s=3.0) is None
+    assert wrong(tcp=tcp, interval_s=3.0, timeout_s=3.0) is None
+    assert wrong(tcp=tcp, interval_s=1.0) is None
+
+
+def test_a_check_that_does_not_say_how_long_it_may_take_has_three_seconds_or_its_interval() -> None:
+    tcp = TcpCheck(port=80)
+    assert HealthCheck(tcp=tcp).patience_s == 3.0
+    assert HealthCheck(tcp=tcp, interval_s=1.0).patience_s == 1.0
+    assert HealthCheck(tcp=tcp, timeout_s=0.5).patience_s == 0.5
 
 
 @pytest.mark.parametrize("path", ["healthz", "/a b", "/a\nHost: b", "/#top", "http://other/"])

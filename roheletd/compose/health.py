@@ -25,7 +25,7 @@ def read_health(field: Field, draft: Draft) -> None:
 def _fit_the_interval(field: Field, values: dict[str, object]) -> None:
     """Here a check ends before the next one begins; Compose counts from the end of the last."""
     interval_s = float(str(values.get("interval_s", _USUAL.interval_s)))
-    timeout_s = float(str(values.get("timeout_s", min(_USUAL.timeout_s, interval_s))))
+    timeout_s = float(str(values.get("timeout_s", min(_USUAL.patience_s, interval_s))))
     if timeout_s > interval_s:
         field.note(f"has an interval of {timeout_s:g} s, for a check may take so long")
     values |= {"interval_s": max(interval_s, timeout_s), "timeout_s": timeout_s}

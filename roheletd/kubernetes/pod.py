@@ -95,7 +95,7 @@ def _resources(drawing: Drawing) -> Object:
 def _probes(health: HealthCheck) -> Object:
     probe: Object = {
         "periodSeconds": max(1, round(health.interval_s)),
-        "timeoutSeconds": max(1, math.ceil(health.timeout_s)),
+        "timeoutSeconds": max(1, math.ceil(health.patience_s)),
         "failureThreshold": health.unhealthy_after,
     }
     if health.http is not None:

@@ -78,10 +78,10 @@ class Prober:
         health = check.spec.health
         assert health is not None, "nothing else is checked"
         try:
-            async with asyncio.timeout(health.timeout_s):
+            async with asyncio.timeout(health.patience_s):
                 found = await self._ask(check, health)
         except TimeoutError:
-            found = f"no answer within {health.timeout_s:g} s"
+            found = f"no answer within {health.patience_s:g} s"
         return found and f"{_named(health)}: {found}"
 
     async def _ask(self, check: Check, health: HealthCheck) -> str:

@@ -73,7 +73,7 @@ def test_a_whole_file_becomes_what_the_golden_file_says(name: str) -> None:
     ]
     text = msgspec.json.format(msgspec.json.encode(plain)).decode() + "\n"
     golden = FILES / f"{name}.json"
-    if os.environ.get("GOLDEN") == "write":
+    if os.environ.get("ROHELETD_GOLDEN") == "write":
         golden.write_text(text)
     assert text == golden.read_text()
     assert found.unsupported == ()
@@ -84,7 +84,7 @@ _DEFAULTS = msgspec.to_builtins(Service(name="x"))
 
 def test_the_published_table_is_that_of_the_code() -> None:
     readme = Path(compose.__file__).with_name("README.md")
-    if os.environ.get("GOLDEN") == "write":
+    if os.environ.get("ROHELETD_GOLDEN") == "write":
         readme.write_text(table())
     assert readme.read_text() == table()
 
