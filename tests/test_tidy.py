@@ -24,7 +24,7 @@ LAYERS = (
     {"messages", "repetition"},
     {"cluster", "config", "observation"},
     {"allocation", "compose", "frames", "kubernetes", "rohe", "token"},
-    {"clock", "durable"},  # the edges that other edges are built on
+    {"absent", "clock", "durable"},  # the edges that other edges are built on
     {
         "api",
         "broker",

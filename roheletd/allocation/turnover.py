@@ -59,7 +59,8 @@ def turnover(
         surge = min(turns, len(kept), max(0, service.replicas - len(fresh)))
         return Turnover(stay=(*kept, *outdated), surge=surge)
     replaced = _replaceable(kept[:turns], available, healthy - min_available(service))
-    stay = [at for at in kept if at not in replaced]
+    going = {at.instance for at in replaced}
+    stay = [at for at in kept if at.instance not in going]
     return Turnover(stay=(*stay, *outdated), replaced=tuple(replaced))
 
 

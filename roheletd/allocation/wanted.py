@@ -8,7 +8,7 @@ What is of an older edition is replaced in its turn (see `turnover`).
 
 from msgspec import Struct
 
-from roheletd.allocation.turnover import turnover
+from roheletd.allocation.turnover import Turnover, turnover
 from roheletd.allocation.view import View
 from roheletd.cluster.definition import Definition
 from roheletd.cluster.homes import is_bound
@@ -39,33 +39,46 @@ def wanted(state: ClusterState, known: Definition, view: View) -> Wanted:
     were placed with.
     """
     name, replicas = known.service.name, known.service.replicas
-    here = [at for at in state.placements_of(name) if at.instance not in view.displaced]
-    fresh = [at for at in here if not _is_stale(state, known, at)]
+    fresh: list[Placement] = []
+    lost: list[Placement] = []
+    stale: list[Placement] = []
+    for at in state.placements_of(name):
+        if at.instance in view.displaced:
+            continue
+        if not _is_stale(state, known, at):
+            fresh.append(at)
+        elif _must_move(state, at, view):
+            lost.append(at)  # it cannot be replaced in its turn: it is not there
+        else:
+            stale.append(at)
     fresh.sort(key=lambda at: (at.node in view.lost_for_s, -at.score, slot(at.instance)))
     held = fresh[:replicas]
-    # What is lost cannot be replaced one after the other: it is not there.
-    lost = [at for at in here if at not in fresh and _must_move(state, at, view)]
-    stale = [at for at in here if at not in fresh and at not in lost]
-    turn = turnover(
+    turn = _turn(known, held, stale, view)
+    moving = {at.instance: at for at in held if _must_move(state, at, view)}
+    stay = [*(at for at in held if at.instance not in moving), *turn.stay]
+    going = [at for at in lost if at.revision == known.revision][: replicas - len(held)]
+    going = [*moving.values(), *going, *turn.replaced]
+    missing = max(0, replicas - len(stay) - len(going)) + turn.surge
+    used = {slot(at.instance) for at in (*stay, *going)}
+    free = (number for number in range(1, 2 * replicas + len(used) + 1) if number not in used)
+    return Wanted(
+        known=known,
+        stay=tuple(stay),
+        moving=tuple(going),
+        missing=tuple(instance_name(name, next(free)) for _ in range(missing)),
+    )
+
+
+def _turn(known: Definition, held: list[Placement], stale: list[Placement], view: View) -> Turnover:
+    if not stale:
+        return Turnover()
+    return turnover(
         known,
         fresh=held,
         stale=stale,
         settled=view.settled,
         available=view.available,
         tied=lambda _at: is_bound(known.service),
-    )
-    moving = [at for at in held if _must_move(state, at, view)]
-    moving += [at for at in lost if at.revision == known.revision][: replicas - len(held)]
-    moving += turn.replaced
-    stay = [*(at for at in held if at not in moving), *turn.stay]
-    missing = max(0, replicas - len(stay) - len(moving)) + turn.surge
-    used = {slot(at.instance) for at in (*stay, *moving)}
-    free = (number for number in range(1, 2 * replicas + len(used) + 1) if number not in used)
-    return Wanted(
-        known=known,
-        stay=tuple(stay),
-        moving=tuple(moving),
-        missing=tuple(instance_name(name, next(free)) for _ in range(missing)),
     )
 
 

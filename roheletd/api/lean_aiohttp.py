@@ -8,21 +8,13 @@ static files and a command line (1.3 MB), so its server is taken from its own mo
 Import this module before anything else of aiohttp.
 """
 
-import sys
+from roheletd.absent import absent
 
-_ssl = sys.modules.get("ssl")
-# None makes `import ssl` raise ImportError.
-sys.modules["ssl"] = None  # type: ignore[assignment]
-try:
+with absent("ssl"):
     from aiohttp.web_protocol import RequestHandler, RequestPayloadError
     from aiohttp.web_request import BaseRequest
     from aiohttp.web_response import Response, StreamResponse
     from aiohttp.web_server import Server
-finally:
-    if _ssl is None:
-        del sys.modules["ssl"]
-    else:
-        sys.modules["ssl"] = _ssl
 
 __all__ = [
     "BaseRequest",

@@ -6,17 +6,9 @@ and our own resolver loads dnspython once somebody asks it.
 Import this module before anything else of paho.
 """
 
-import sys
+from roheletd.absent import absent
 
-_dns = sys.modules.get("dns")
-# None makes `import dns.resolver` raise ImportError.
-sys.modules["dns"] = None  # type: ignore[assignment]
-try:
+with absent("dns"):
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-finally:
-    if _dns is None:
-        del sys.modules["dns"]
-    else:
-        sys.modules["dns"] = _dns
 
 __all__ = ["Client", "ConnectFlags", "DisconnectFlags", "MQTTMessage"]

@@ -1,6 +1,7 @@
 """A node `pi` that leads in virtual time; others are heard as long as they are not silent."""
 
 import asyncio
+from random import Random
 
 from roheletd.allocation.algorithm import Algorithm
 from roheletd.allocation.snapshot import Profile
@@ -8,6 +9,7 @@ from roheletd.api.operations import Operations
 from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership, thresholds
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
+from roheletd.loops.leader import Leader
 from roheletd.testing import LoopClock, MemoryCluster, MemoryLog
 from roheletd.vault import Vault
 from tests.builders import Driver
@@ -38,6 +40,19 @@ class Leading:
                 self.membership.heard(node, self.clock.now_s())
             self.membership.look(self.clock.now_s())  # as the reporter does with each beat
             await asyncio.sleep(min(1.0, until_s - self.clock.now_s()))
+
+    def a_leader(self) -> Leader:
+        return Leader(
+            log=self.log,
+            profile=Profile(),
+            state=self.state,
+            soft=self.soft,
+            membership=self.membership,
+            events=self.events,
+            algorithm=Algorithm(),
+            clock=self.clock,
+            rng=Random(1),
+        )
 
     def operations(self) -> Operations:
         return Operations(

@@ -1,17 +1,13 @@
 """The leader: when it looks, what it proposes, what it tells, and what it survives."""
 
 import asyncio
-from random import Random
 from unittest.mock import patch
 
 import pytest
 
-from roheletd.allocation.algorithm import Algorithm
-from roheletd.allocation.snapshot import Profile
 from roheletd.cluster.commands import AddServices, Place, RemoveService
 from roheletd.cluster.events import Event
 from roheletd.loops import leader as leader_module
-from roheletd.loops.leader import Leader
 from roheletd.model import Neighbour, Placement, Service
 from roheletd.telemetry import MemoryUse, Telemetry
 from roheletd.testing import VirtualTimeLoop
@@ -26,17 +22,7 @@ class Stage(Leading):
     def __init__(self, *services: Service, others: tuple[str, ...] = ()) -> None:
         nodes = (a_node(), *(a_node(name) for name in others))
         super().__init__(with_services(*services, nodes=nodes), others=others)
-        self.leader = Leader(
-            log=self.log,
-            profile=Profile(),
-            state=self.state,
-            soft=self.soft,
-            membership=self.membership,
-            events=self.events,
-            algorithm=Algorithm(),
-            clock=self.clock,
-            rng=Random(1),
-        )
+        self.leader = self.a_leader()
 
     def homes(self) -> dict[str, str]:
         return {name: at.node for name, at in sorted(self.state.placements.items())}

@@ -1,14 +1,10 @@
 """Leader and rollout keeper together: a change goes through, or back, and is told once."""
 
-from random import Random
 
 from msgspec.structs import replace
 
-from roheletd.allocation.algorithm import Algorithm
-from roheletd.allocation.snapshot import Profile
 from roheletd.cluster.commands import AddServices, Drain
 from roheletd.instance_use import InstanceUse
-from roheletd.loops.leader import Leader
 from roheletd.loops.rollout_keeper import RolloutKeeper
 from roheletd.model import Service
 from roheletd.upkeep import UpdatePolicy
@@ -26,17 +22,7 @@ class Stage(Leading):
 
     def __init__(self) -> None:
         super().__init__(with_services(web(), nodes=(a_node(), a_node("nano"))), others=("nano",))
-        self.leader = Leader(
-            log=self.log,
-            profile=Profile(),
-            state=self.state,
-            soft=self.soft,
-            membership=self.membership,
-            events=self.events,
-            algorithm=Algorithm(),
-            clock=self.clock,
-            rng=Random(1),
-        )
+        self.leader = self.a_leader()
         self.keeper = RolloutKeeper(
             log=self.log,
             state=self.state,
