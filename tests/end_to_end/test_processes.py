@@ -62,6 +62,13 @@ def pids(node: RealDaemon) -> dict[str, int]:
         return {process.instance: process.pid for process in leaders}
 
 
+def alive(node: RealDaemon, number: int) -> dict[str, int]:
+    """So many that run; a process that was just started is found by its environment a bit later."""
+    node.running(number)
+    node.until(lambda: len(pids(node)) == number)
+    return pids(node)
+
+
 def measured_s(node: RealDaemon) -> float:
     (report,) = node.get("/api/v1/telemetry")["telemetry"]
     return float(report["at_s"])
@@ -127,8 +134,7 @@ def test_two_replicas_run_pinned_each_to_its_core_and_answer_http(node: RealDaem
 def test_kill_9_and_restart_keep_the_very_same_processes(node: RealDaemon) -> None:
     node.start()
     submit(node, sleeper())
-    node.running(2)
-    before = pids(node)
+    before = alive(node, 2)
     node.kill()
     assert pids(node) == before
     node.start()
@@ -140,8 +146,7 @@ def test_kill_9_and_restart_keep_the_very_same_processes(node: RealDaemon) -> No
 def test_a_killed_instance_is_started_again_and_its_end_is_told(node: RealDaemon) -> None:
     node.start()
     submit(node, sleeper(replicas=1))
-    node.running(1)
-    before = pids(node)
+    before = alive(node, 1)
     os.kill(before["nap.1"], signal.SIGKILL)
     node.until(lambda: pids(node).get("nap.1") not in {None, before["nap.1"]})
     (item,) = node.running(1)
@@ -154,8 +159,7 @@ def test_a_killed_instance_is_started_again_and_its_end_is_told(node: RealDaemon
 def test_an_instance_that_was_killed_while_no_daemon_watched_is_run_again(node: RealDaemon) -> None:
     node.start()
     submit(node, sleeper())
-    node.running(2)
-    before = pids(node)
+    before = alive(node, 2)
     node.kill()
     os.kill(before["nap.1"], signal.SIGKILL)
     node.start()
@@ -171,8 +175,7 @@ def test_an_adopted_instance_that_is_killed_is_run_again(node: RealDaemon) -> No
     node.running(1)
     node.kill()
     node.start()
-    node.running(1)
-    before = pids(node)
+    before = alive(node, 1)
     os.kill(before["nap.1"], signal.SIGKILL)
     node.until(lambda: pids(node).get("nap.1") not in {None, before["nap.1"]})
     node.running(1)
@@ -181,8 +184,7 @@ def test_an_adopted_instance_that_is_killed_is_run_again(node: RealDaemon) -> No
 def test_sigterm_ends_the_daemon_in_under_two_seconds_and_no_instance(node: RealDaemon) -> None:
     node.start()
     submit(node, sleeper())
-    node.running(2)
-    before = pids(node)
+    before = alive(node, 2)
     code, took_s = node.terminate()
     assert code == 0, node.log()
     assert took_s < 2.0
@@ -213,8 +215,7 @@ def test_a_second_daemon_on_the_same_data_is_refused_and_the_first_goes_on(
 ) -> None:
     node.start()
     submit(node, sleeper())
-    node.running(2)
-    before = pids(node)
+    before = alive(node, 2)
     code, said = ended(node)
     assert code == 1
     assert f"{node.data_dir} is in use by another roheletd: stop it first" in said
@@ -229,8 +230,7 @@ def test_a_damaged_log_ends_the_part_of_the_node_in_the_cluster_and_no_instance(
     """The head of the file, or the middle of what it holds."""
     node.start()
     submit(node, sleeper())
-    node.running(2)
-    before = pids(node)
+    before = alive(node, 2)
     node.terminate()
     path = node.data_dir / "log.db"
     whole = path.read_bytes()

@@ -62,7 +62,7 @@ async def test_one_that_hears_of_a_later_epoch_takes_no_part_any_more_and_says_w
     tmp_path: Path,
 ) -> None:
     async with parts_of(tmp_path) as parts:
-        parts._receiver.receive(*frame(parts, epoch=2), 0)
+        parts._linking.receiver.receive(*frame(parts, epoch=2), 0)
         assert "was recovered by force as epoch 2" in parts.elector.failure
         assert "this node is of epoch 1" in parts.elector.failure
         assert "roheletd cluster join" in parts.elector.failure
@@ -74,16 +74,16 @@ async def test_those_of_an_earlier_epoch_are_not_heard_and_do_no_harm(tmp_path: 
         pass
     identity.recover(tmp_path)
     async with parts_of(tmp_path) as parts:
-        parts._receiver.receive(*frame(parts, epoch=1), 0)
+        parts._linking.receiver.receive(*frame(parts, epoch=1), 0)
         assert parts.elector.failure == ""
-        parts._refresh_links()
+        parts._linking.refresh()
         assert parts.control.view().dropped_messages["other epoch"] == 1
 
 
 async def test_another_protocol_is_told_with_both_versions(tmp_path: Path) -> None:
     async with parts_of(tmp_path) as parts:
         topic, payload = frame(parts)
-        parts._receiver.receive(topic, bytes((PROTOCOL + 1,)) + payload[1:], 0)
+        parts._linking.receiver.receive(topic, bytes((PROTOCOL + 1,)) + payload[1:], 0)
         (notice,) = parts.soft.notices.values()
         assert f"protocol {PROTOCOL + 1}, where this version speaks {PROTOCOL}" in notice
         assert parts.elector.failure == ""
@@ -93,20 +93,20 @@ async def test_nothing_is_ordered_before_the_log_is_known_and_then_what_is_place
     tmp_path: Path,
 ) -> None:
     async with parts_of(tmp_path) as parts:
-        assert parts._orders() is None
+        assert parts._own_instances.orders() is None
         async with leading(parts):
-            orders = parts._orders()
+            orders = parts._own_instances.orders()
             assert orders is not None
             assert orders.run == {}
             await place_one(parts)
-            orders = parts._orders()
+            orders = parts._own_instances.orders()
             assert orders is not None
             assert list(orders.run) == ["web.1"]
 
 
 async def place_one(parts: Parts) -> None:
     service = a_service(on_isolation="stop")
-    state = parts._state
+    state = parts._basis.state
     await parts.proposer.propose(AddServices(services=(service,)), command_id="1")
     await parts.proposer.propose(AddNodes(nodes=(a_node(),)), command_id="2")
     revision = state.services["web"].revision
@@ -125,7 +125,7 @@ async def test_a_member_that_starts_alone_goes_by_its_own_log(tmp_path: Path) ->
     identity.share(tmp_path)
     identity.admitted(tmp_path)
     async with parts_of(tmp_path) as parts, leading(parts):
-        orders = parts._orders()
+        orders = parts._own_instances.orders()
         assert orders is not None
         assert list(orders.run) == ["web.1"]
 
@@ -149,7 +149,7 @@ async def test_a_member_that_starts_on_a_full_disk_orders_what_it_ran_and_takes_
         (small_disk / "filler").write_bytes(bytes(2 << 20))
     async with parts_of(small_disk) as parts, leading(parts):
         assert "make room and restart" in parts.elector.failure
-        orders = parts._orders()
+        orders = parts._own_instances.orders()
         assert orders is not None
         assert list(orders.run) == ["web.1"]
         assert not parts.elector.leads
@@ -165,7 +165,7 @@ async def test_a_member_whose_log_is_lost_orders_nothing_and_so_stops_nothing(
     lose_log(tmp_path)
     async with parts_of(tmp_path) as parts, leading(parts):
         assert "the log is lost" in parts.elector.failure
-        assert parts._orders() is None
+        assert parts._own_instances.orders() is None
         assert not parts.elector.leads
 
 
@@ -176,6 +176,6 @@ async def test_a_newcomer_orders_nothing_while_it_has_nothing_to_go_by(tmp_path:
     (tmp_path / "b").mkdir()
     identity.join(tmp_path / "b", token.decode(text), node="pi")
     async with parts_of(tmp_path / "b") as parts, leading(parts):
-        assert parts._orders() is None
+        assert parts._own_instances.orders() is None
         assert parts.control.view().membership == "joining"
         assert parts.elector.failure == ""
