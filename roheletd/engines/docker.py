@@ -175,10 +175,10 @@ class DockerEngine:
 
         if self._client is None:
             raise Unavailable(f"{self._name} is not connected")
-        within_s = self._answer_s + work_s
+        client, within_s = self._client, self._answer_s + work_s
         try:
             async with asyncio.timeout(within_s):
-                yield self._client
+                yield client
         except TimeoutError:
             reason = f"{self._name} did not answer within {within_s:g} s ({what})"
             raise Unavailable(reason) from None
@@ -188,6 +188,10 @@ class DockerEngine:
             raise Refusal(error.status, error.message) from None
         except (ClientError, OSError) as error:
             raise Unavailable(f"{self._name} is gone ({what}): {error}") from error
+        except RuntimeError as error:
+            if not client.session.closed:
+                raise
+            raise Unavailable(f"{self._name} was let go meanwhile ({what})") from error
 
     async def list(self) -> list[Container]:
         filters = json.dumps(docker_api.ours(self._cluster, self._node))

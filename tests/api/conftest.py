@@ -145,6 +145,13 @@ class World:
         self.soft.dropped_messages["replayed"] = 7
         self.events.add("service added", "web")
 
+    def change(self) -> None:
+        """Something to go back from."""
+        web = msgspec.structs.replace(self.state.services["web"].service, image="nginx:2")
+        index = self.state.applied_index + 1
+        command = AddServices(services=(web,))
+        self.state.apply(index, 1, Proposal(id=f"change{index}", command=command))
+
     def settle(self) -> None:
         """Place what is missing, as the leader would."""
         view = look(self.state, self.soft, self.membership, self.clock.now_s())

@@ -20,12 +20,12 @@ def on_docker(dockerd: RealEngine) -> Iterator[RealDaemon]:
             node.start()
         for name in [item["service"]["name"] for item in node.get("/api/v1/services")["services"]]:
             node.delete(f"/api/v1/services/{name}")
-        node.until(lambda: not containers(dockerd))
+        node.until(lambda: not containers(dockerd, node))
 
 
-def containers(engine: RealEngine) -> dict[str, str]:
-    """Name to id of every container of a node of the tests, running or not."""
+def containers(engine: RealEngine, node: RealDaemon) -> dict[str, str]:
+    """Name to id of every container with the labels of `node`, running or not."""
 
-    label = '{"label":["rohe.node=n1"]}'
+    label = f'{{"label":["rohe.node=n1","rohe.cluster={node.cluster}"]}}'
     found = request(engine.socket, "GET", f"/containers/json?all=1&filters={label}")
     return {item["Names"][0].strip("/"): item["Id"] for item in found}

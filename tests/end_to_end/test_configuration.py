@@ -56,7 +56,7 @@ class Node:
         return done.stdout + done.stderr
 
     def id(self) -> str:
-        return containers(self.engine)[self.daemon.container("web.1")]
+        return containers(self.engine, self.daemon)[self.daemon.container("web.1")]
 
     def folders(self) -> list[str]:
         """Of the files of instances that are on this machine."""
@@ -93,7 +93,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Node]:
         put(made, "configmap", "conf", "web.conf=workers 1;")
         yield Node(made, engine)
         made.delete("/api/v1/services/web")
-        made.until(lambda: not containers(engine))
+        made.until(lambda: not containers(engine, made))
 
 
 @pytest.fixture

@@ -57,12 +57,12 @@ def test_kill_9_and_restart_keep_the_very_same_containers(
     on_docker.start()
     submit(on_docker, web())
     on_docker.running(2)
-    before = containers(dockerd)
+    before = containers(dockerd, on_docker)
     on_docker.kill()
-    assert containers(dockerd) == before
+    assert containers(dockerd, on_docker) == before
     on_docker.start()
     on_docker.running(2)
-    assert containers(dockerd) == before
+    assert containers(dockerd, on_docker) == before
 
 
 def test_killed_at_any_moment_of_a_deployment_it_ends_with_exactly_the_replicas(
@@ -77,7 +77,7 @@ def test_killed_at_any_moment_of_a_deployment_it_ends_with_exactly_the_replicas(
         on_docker.kill()
         on_docker.start()
         on_docker.running(2 * (round_number + 1))
-    assert len(containers(dockerd)) == 10
+    assert len(containers(dockerd, on_docker)) == 10
 
 
 def test_removed_while_the_daemon_was_dead_the_containers_go_at_the_next_start(
@@ -89,7 +89,7 @@ def test_removed_while_the_daemon_was_dead_the_containers_go_at_the_next_start(
     on_docker.delete("/api/v1/services/web")
     on_docker.kill()
     on_docker.start()
-    on_docker.until(lambda: not containers(dockerd))
+    on_docker.until(lambda: not containers(dockerd, on_docker))
 
 
 def test_a_container_removed_behind_our_back_comes_back(
@@ -98,13 +98,15 @@ def test_a_container_removed_behind_our_back_comes_back(
     on_docker.start()
     submit(on_docker, web(replicas=1))
     on_docker.running(1)
-    before = containers(dockerd)
+    before = containers(dockerd, on_docker)
     subprocess.run(
         ["/usr/bin/docker", "-H", f"unix://{dockerd.socket}", "rm", "-f", *before],
         check=True,
         capture_output=True,
     )
-    on_docker.until(lambda: containers(dockerd) and containers(dockerd) != before)
+    on_docker.until(
+        lambda: containers(dockerd, on_docker) and containers(dockerd, on_docker) != before
+    )
     on_docker.running(1)
 
 
@@ -114,9 +116,9 @@ def test_a_changed_definition_replaces_the_containers(
     on_docker.start()
     submit(on_docker, web())
     on_docker.running(2)
-    before = set(containers(dockerd).values())
+    before = set(containers(dockerd, on_docker).values())
     assert submit(on_docker, web(env={"COLOUR": "blue"})) == {"web": "updated"}
-    on_docker.until(lambda: not before & set(containers(dockerd).values()))
+    on_docker.until(lambda: not before & set(containers(dockerd, on_docker).values()))
     on_docker.running(2)
     environment = dockerd.inspect(on_docker.container("web.1"))["Config"]["Env"]
     assert "COLOUR=blue" in environment
@@ -128,13 +130,13 @@ def test_scaling_goes_both_ways_and_keeps_what_stays(
     on_docker.start()
     submit(on_docker, web(replicas=1))
     on_docker.running(1)
-    first = set(containers(dockerd).values())
+    first = set(containers(dockerd, on_docker).values())
     submit(on_docker, web(replicas=3))
     on_docker.running(3)
-    assert first < set(containers(dockerd).values())
+    assert first < set(containers(dockerd, on_docker).values())
     submit(on_docker, web(replicas=1))
     on_docker.running(1)
-    on_docker.until(lambda: len(containers(dockerd)) == 1)
+    on_docker.until(lambda: len(containers(dockerd, on_docker)) == 1)
 
 
 def test_what_cannot_run_now_is_accepted_and_why_says_the_reason(on_docker: RealDaemon) -> None:
@@ -187,11 +189,11 @@ def test_sigterm_stops_in_under_two_seconds_and_leaves_the_containers(
     on_docker.start()
     submit(on_docker, web())
     on_docker.running(2)
-    before = containers(dockerd)
+    before = containers(dockerd, on_docker)
     code, took_s = on_docker.terminate()
     assert code == 0, on_docker.log()
     assert took_s < 2.0
-    assert containers(dockerd) == before
+    assert containers(dockerd, on_docker) == before
 
 
 def test_the_dying_and_returning_engine_is_survived(
@@ -200,14 +202,14 @@ def test_the_dying_and_returning_engine_is_survived(
     on_docker.start()
     submit(on_docker, web())
     on_docker.running(2)
-    before = containers(dockerd)
+    before = containers(dockerd, on_docker)
     dockerd.kill()
     on_docker.until(lambda: not on_docker.get("/status")["engine"]["reachable"])
     assert any("engine" in warning for warning in on_docker.get("/status")["warnings"])
     dockerd.start()
     on_docker.until(lambda: on_docker.get("/status")["engine"]["reachable"])
     on_docker.running(2)
-    assert containers(dockerd) == before
+    assert containers(dockerd, on_docker) == before
 
 
 def test_telemetry_of_instances_shows_memory_and_cpu(on_docker: RealDaemon) -> None:

@@ -68,7 +68,7 @@ def node(dockerd: RealEngine) -> Iterator[RealDaemon]:
         yield made
         if made.get("/api/v1/services")["services"]:
             made.delete("/api/v1/services/web")
-        made.until(lambda: not containers(dockerd))
+        made.until(lambda: not containers(dockerd, made))
 
 
 class TestDocker:
@@ -78,9 +78,9 @@ class TestDocker:
         self, node: RealDaemon, dockerd: RealEngine
     ) -> None:
         deploy(node)
-        (before,) = containers(dockerd).values()
+        (before,) = containers(dockerd, node).values()
         request(dockerd.socket, "DELETE", f"/containers/{before}?force=1")
-        node.until(lambda: before not in (found := containers(dockerd)).values() and found)
+        node.until(lambda: before not in (found := containers(dockerd, node)).values() and found)
         node.running(1)
         assert told(node, "ended") == ["web.1: its container was removed by somebody"]
 
@@ -88,7 +88,7 @@ class TestDocker:
         self, node: RealDaemon, dockerd: RealEngine
     ) -> None:
         deploy(node)
-        (container,) = containers(dockerd).values()
+        (container,) = containers(dockerd, node).values()
         dockerd.stop_container(container)
         node.until(lambda: told(node, "ended"))
         node.running(1)
@@ -99,7 +99,7 @@ class TestDocker:
         request(dockerd.socket, "POST", f"/containers/{container}/unpause")
         node.until(lambda: told(node, "unpaused"))
         assert node.instances()[0]["reason"] == ""
-        assert list(containers(dockerd).values()) == [container]
+        assert list(containers(dockerd, node).values()) == [container]
 
     def test_a_container_with_our_labels_that_we_did_not_make_is_reported_and_left_alone(
         self, node: RealDaemon, dockerd: RealEngine
@@ -125,8 +125,8 @@ class TestDocker:
             node.until(lambda: warned(node, "docker rm -f copied"))
             node.running(1)
             node.delete("/api/v1/services/web")
-            node.until(lambda: name not in containers(dockerd))
-            assert {"copied", "handmade"} == set(containers(dockerd))
+            node.until(lambda: name not in containers(dockerd, node))
+            assert {"copied", "handmade"} == set(containers(dockerd, node))
             assert dockerd.inspect("handmade")["State"]["Running"]
         finally:
             for stranger in strangers:
@@ -140,11 +140,11 @@ class TestDocker:
 def test_a_docker_that_restarts_with_live_restore_disturbs_nothing() -> None:
     with engines.dockerd() as engine, node_on(engine) as node:
         port = deploy(node)["ports"][0]["host_port"]
-        before = containers(engine)
+        before = containers(engine, node)
         engine.restart()
         node.until(lambda: told(node, "engine lost") and node.get("/status")["engine"]["reachable"])
         assert engine.fetch(f"http://127.0.0.1:{port}/") == "ok\n"
-        assert containers(engine) == before
+        assert containers(engine, node) == before
         assert node.running(1)[0]["restarts"] == 0
         assert told(node, "ended") == []
         assert not warned(node, "live-restore")
@@ -173,7 +173,7 @@ def test_a_docker_that_restarts_without_live_restore_is_warned_of_and_its_end_of
 def test_a_containerd_that_crashes_leaves_what_runs_and_its_absence_is_the_reason_told() -> None:
     with engines.dockerd() as engine, node_on(engine) as node:
         port = deploy(node)["ports"][0]["host_port"]
-        before = containers(engine)
+        before = containers(engine, node)
         engine.kill_containerd()
         node.post("/api/v1/services", {"services": [web(name="next", ports=[])]})
         node.until(lambda: told(node, "engine refused"))
@@ -182,7 +182,7 @@ def test_a_containerd_that_crashes_leaves_what_runs_and_its_absence_is_the_reaso
         assert engine.fetch(f"http://127.0.0.1:{port}/") == "ok\n"
         engine.start_containerd()
         node.running(2)
-        assert before.items() <= containers(engine).items()
+        assert before.items() <= containers(engine, node).items()
 
 
 @pytest.mark.docker
@@ -207,7 +207,7 @@ def test_a_socket_that_may_no_longer_be_used_is_told_with_the_remedy(dockerd: Re
             node.until(lambda: node.get("/status")["engine"]["reachable"])
             node.running(1)
             node.delete("/api/v1/services/web")
-            node.until(lambda: not containers(dockerd))
+            node.until(lambda: not containers(dockerd, node))
     finally:
         dockerd.socket.chmod(0o660)
 
@@ -271,16 +271,16 @@ def test_a_podman_that_systemd_starts_on_demand_stays_while_it_is_listened_to() 
             engine.load(busybox_archive())
             with node_on(engine) as node:
                 deploy(node)
-                before, served = containers(engine), len(engine.services)
+                before, served = containers(engine, node), len(engine.services)
                 time.sleep(1.6)  # its own patience is 1 s
                 assert len(engine.services) == served
                 os.kill(engine.services[-1], 15)  # an update of Podman does this
                 node.until(lambda: told(node, "engine lost"))
                 node.until(lambda: node.get("/status")["engine"]["reachable"])
                 node.running(1)
-                assert containers(engine) == before
+                assert containers(engine, node) == before
                 assert len(told(node, "engine lost")) == 1
                 node.delete("/api/v1/services/web")
-                node.until(lambda: not containers(engine))
+                node.until(lambda: not containers(engine, node))
         finally:
             engine.stop()

@@ -53,7 +53,7 @@ def node(dockerd: RealEngine, tmp_path: Path) -> Iterator[RealDaemon]:
         made.until(made.answers)
         yield made
         made.delete("/api/v1/services/net")
-        made.until(lambda: not containers(dockerd))
+        made.until(lambda: not containers(dockerd, made))
 
 
 def test_the_gpu_that_was_chosen_is_the_one_inside_the_container(

@@ -60,7 +60,7 @@ def node(shared: RealDaemon, engine: RealEngine) -> Iterator[RealDaemon]:
     yield shared
     for known in shared.get("/api/v1/services")["services"]:
         shared.delete(f"/api/v1/services/{known['service']['name']}")
-    shared.until(lambda: not containers(engine))
+    shared.until(lambda: not containers(engine, shared))
 
 
 def only(node: RealDaemon) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def node(podman: RealEngine) -> Iterator[RealDaemon]:
         yield made
         if made.get("/api/v1/services")["services"]:
             made.delete("/api/v1/services/web")
-        made.until(lambda: not containers(podman))
+        made.until(lambda: not containers(podman, made))
 
 
 def test_instances_run_pinned_answer_and_survive_kill_9_of_the_daemon(
@@ -45,19 +45,19 @@ def test_instances_run_pinned_answer_and_survive_kill_9_of_the_daemon(
         assert [host["CpusetCpus"]] == list(item["cores"])
         port = item["ports"][0]["host_port"]
         assert podman.fetch(f"http://127.0.0.1:{port}/") == "ok\n"
-    before = containers(podman)
+    before = containers(podman, node)
     node.kill()
     node.start()
     node.running(2)
-    assert containers(podman) == before
+    assert containers(podman, node) == before
 
 
 def test_a_changed_definition_replaces_the_containers(node: RealDaemon, podman: RealEngine) -> None:
     node.post("/api/v1/services", {"services": [WEB]})
     node.running(2)
-    before = set(containers(podman).values())
+    before = set(containers(podman, node).values())
     node.post("/api/v1/services", {"services": [{**WEB, "env": {"COLOUR": "blue"}}]})
-    node.until(lambda: not before & set(containers(podman).values()))
+    node.until(lambda: not before & set(containers(podman, node).values()))
     node.running(2)
     assert "COLOUR=blue" in podman.inspect(node.container("web.1"))["Config"]["Env"]
 
@@ -67,10 +67,10 @@ def test_the_service_of_podman_dying_and_returning_leaves_the_containers_alone(
 ) -> None:
     node.post("/api/v1/services", {"services": [WEB]})
     node.running(2)
-    before = containers(podman)
+    before = containers(podman, node)
     podman.kill()
     node.until(lambda: not node.get("/status")["engine"]["reachable"])
     podman.start()
     node.until(lambda: node.get("/status")["engine"]["reachable"])
     node.running(2)
-    assert containers(podman) == before
+    assert containers(podman, node) == before

@@ -47,16 +47,16 @@ def test_a_service_finds_its_data_again_and_only_what_the_node_allows_it(
     on_docker.until(lambda: not on_docker.instances())
     name = f"{on_docker.cluster}.web.1.data"
     assert request(dockerd.socket, "GET", f"/volumes/{name}")["Labels"]["rohe.service"] == "web"
-    on_docker.until(lambda: deleted(dockerd, name))
+    on_docker.until(lambda: deleted(dockerd, f"/volumes/{name}"))
 
 
 def waiting(node: RealDaemon) -> str:
     return str(node.get("/api/v1/events")["events"])
 
 
-def deleted(engine: RealEngine, volume: str) -> bool:
+def deleted(engine: RealEngine, target: str) -> bool:
     try:
-        request(engine.socket, "DELETE", f"/volumes/{volume}")
+        request(engine.socket, "DELETE", target)
     except RuntimeError:  # its container is on its way out
         return False
     return True
@@ -82,7 +82,7 @@ def test_a_pull_tells_how_far_it_is_and_what_came_with_it_is_remembered(
         (pulled,) = remembered.read_text().split()
         on_docker.delete("/api/v1/services/web")
         on_docker.until(lambda: not on_docker.instances())
-    request(dockerd.socket, "DELETE", f"/images/{pulled}?force=1")
+    on_docker.until(lambda: deleted(dockerd, f"/images/{pulled}?force=1"))
 
 
 def kinds(node: RealDaemon) -> set[str]:

@@ -1,6 +1,5 @@
 """Leader and rollout keeper together: a change goes through, or back, and is told once."""
 
-
 from msgspec.structs import replace
 
 from roheletd.cluster.commands import AddServices, Drain
