@@ -211,6 +211,7 @@ def test_a_secret_is_nowhere_in_plain_text_but_where_it_is_used() -> None:
                 "replicas": 2,
                 "cores": [100],
                 "secrets": [{"name": "db"}, {"name": "db", "path": "/run/secrets"}],
+                "anti_affinity": [{"service": "nap"}],
             }
             second.post("/api/v1/services", {"services": [nap]})
             placed = {item["instance"]: item["node"] for item in first.running(2)}

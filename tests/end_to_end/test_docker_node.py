@@ -22,6 +22,7 @@ def web(**more: Any) -> dict[str, Any]:
         "replicas": 2,
         "cores": [200],
         "memory_mib": 32,
+        "update": {"healthy_for_s": 0},
         "ports": [{"container_port": 80}],
     }
     return {**base, **more}
