@@ -24,7 +24,7 @@ aardvark-dns      aardvark-dns     containers on Podman
 iptables          iptables         containers on Podman, hosts that lose sight of one another
 iproute2          ip               networks of their own for engines and hosts
 docker-registry   docker-registry  pulling of images
-curl              curl             the README's walk through a site
+curl              curl             the way through a site that the README shows
 procps            pgrep            what quickstart leaves behind
 tmux              tmux             the live screen
 shellcheck        shellcheck       the shell scripts
