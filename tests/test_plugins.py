@@ -624,7 +624,7 @@ async def test_a_daemon_loads_what_its_configuration_names_and_again_on_request(
     stage.write("class Mine:\n    def score(self, node, service): return 0.5\n")
     async with parts_of(tmp_path, allocation={"algorithm": "mine:Mine"}) as parts:
         assert parts.soft.notices == {}
-        assert parts._algorithm.hooks() is not None
+        assert parts._basis.algorithm.hooks() is not None
         stage.write("class Mine\n")
         with pytest.raises(Exception, match="cannot be loaded"):
             await parts._operations.reload_algorithm(Nothing(), "1")
@@ -641,7 +641,7 @@ async def test_a_daemon_whose_algorithm_cannot_be_loaded_starts_all_the_same(
     section = {"algorithm": "mine:Mine", "algorithm_dir": str(tmp_path / "nowhere")}
     async with parts_of(tmp_path, allocation=section) as parts:
         assert parts.soft.notices[NOTICE].startswith("mine:Mine cannot be loaded: there is no file")
-        (event,) = parts._events.after(0)
+        (event,) = parts._basis.events.after(0)
         assert (event.kind, event.subject) == ("algorithm failed", "mine:Mine")
 
 

@@ -29,7 +29,7 @@ _FRAME_BYTES_MAX = 1 << 20
 _STAMP_CHARS_MAX = 40
 _SOURCES: dict[int, Source] = {1: "stdout", 2: "stderr"}
 UNKNOWN_CODE = 255
-_PID_TRIES = 20
+_PID_TRIES = 100
 _PID_S = 0.05
 
 Asking = Callable[[str], "AbstractAsyncContextManager[Docker]"]

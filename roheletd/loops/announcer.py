@@ -127,7 +127,8 @@ class Announcer:
         return topic, self._sealer.will(topic, self._status("offline"))
 
     def farewell(self) -> tuple[str, bytes]:
-        """The last retained word of a clean stop."""
+        """The last retained word of a clean stop: nothing is said after it."""
+        self._link = None
         topic = self._topics.status(self._node)
         return topic, self._sealer.seal(topic, self._status("offline"))
 

@@ -50,7 +50,7 @@ class Parts:
         )
         self._streaming = Streaming(basis)
         self.control = make_control(basis, log=log, brokers=brokers, stop=self.stop.set)
-        operations = make_operations(
+        self._operations = operations = make_operations(
             basis,
             log=log,
             control=self.control,

@@ -299,3 +299,19 @@ def test_the_farewell_says_offline_and_a_listener_takes_it_after_all_else() -> N
     topic, payload = stage.announcer.farewell()
     assert topic == STATUS
     assert opened(topic, payload).read(NodeStatus).state == "offline"
+
+
+@in_virtual_time
+async def test_nothing_is_said_after_the_farewell() -> None:
+    stage = Stage()
+    async with running(stage.announcer):
+        stage.announcer.linked(stage.link)
+        await settled()
+        said_before = len(stage.link.published)
+        _, farewell = stage.announcer.farewell()
+        stage.log.leads = False  # which would be news
+        stage.announcer.wake()
+        stage.announcer.telemetry(REPORT)
+        await settled()
+    assert said(farewell)["state"] == "offline"
+    assert len(stage.link.published) == said_before
