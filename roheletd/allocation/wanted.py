@@ -60,6 +60,9 @@ def wanted(state: ClusterState, known: Definition, view: View) -> Wanted:
     going = [*moving.values(), *going, *turn.replaced]
     missing = max(0, replicas - len(stay) - len(going)) + turn.surge
     used = {slot(at.instance) for at in (*stay, *going)}
+    if turn.surge:
+        # Not the name of one that ends now: its copy is in the way for a moment.
+        used |= {slot(at.instance) for at in stale}
     free = (number for number in range(1, 2 * replicas + len(used) + 1) if number not in used)
     return Wanted(
         known=known,

@@ -10,7 +10,8 @@ class Container(Struct, frozen=True, kw_only=True):
 
     `unfit_image`: it ended because its image is not made for this machine. `address` is its own, at
     which it can be reached from this machine; empty where it shares that of the machine. `stranger`
-    is the name of one that has our labels and that we did not make: it is left alone.
+    is the name of one that has our labels and that we did not make: it is left alone. `host_ports`
+    are those of this machine that it holds while it runs.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Container(Struct, frozen=True, kw_only=True):
     reason: str = ""
     unfit_image: bool = False
     address: str = ""
+    host_ports: tuple[int, ...] = ()
 
 
 class Usage(Struct, frozen=True, kw_only=True):

@@ -198,6 +198,7 @@ def reconcile(
     whose removal has failed. `partings` has one for each instance that is not to run here, as far
     as its service is known.
     """
+    actual = tuple(actual)
     actions: list[Action] = []
     look_again_s = math.inf
     kept: dict[str, Container] = {}
@@ -227,10 +228,13 @@ def reconcile(
                     leave_s=leave_s if container.state == "running" else 0.0,
                 )
             )
+    held = _ports_of_leaving(desired, actual)
     for name, spec in desired.items():
         copy = kept.get(name)
         if name in busy or (copy is None and name in leaving):
             continue
+        if not held.isdisjoint(port.host_port for port in spec.ports):
+            continue  # the end of that removal wakes us
         past = history[name]
         if (action := _next(spec, copy, past)) is None:
             continue
@@ -239,6 +243,22 @@ def reconcile(
         else:
             actions.append(action)
     return Plan(actions=tuple(actions), look_again_s=look_again_s)
+
+
+def _ports_of_leaving(
+    desired: Mapping[str, InstanceSpec], actual: Iterable[Container]
+) -> frozenset[int]:
+    """Host ports of copies that are not to run any more, and have not gone yet.
+
+    In the agreed state they are free again, and may have been given to the next instance.
+    """
+    return frozenset(
+        port
+        for container in actual
+        if container.state == "running"
+        and ((spec := desired.get(container.instance)) is None or spec.digest != container.digest)
+        for port in container.host_ports
+    )
 
 
 def leaving_s(ports: Sequence[object]) -> float:

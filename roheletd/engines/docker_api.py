@@ -276,7 +276,13 @@ def container(listed: Fields) -> Container:
         paused=listed["State"] == "paused",
         address=_own_address(listed),
         stranger=_stranger(listed),
+        host_ports=_host_ports(listed),
     )
+
+
+def _host_ports(listed: Fields) -> tuple[int, ...]:
+    found = {port.get("PublicPort") for port in listed["Ports"] or ()}
+    return tuple(sorted(int(port) for port in found if port))
 
 
 def _stranger(listed: Fields) -> str:

@@ -186,6 +186,7 @@ class ProcessEngine:
                 created_s=copy.created_s,
                 exit_code=copy.exit_code,
                 reason=copy.reason,
+                host_ports=tuple(port.host_port for port in copy.spec.ports) if copy.spec else (),
             )
             for copy in self._copies.values()
         ]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hypothesis import given
 from hypothesis import strategies as some
+from msgspec.structs import replace
 
 from roheletd.cluster.container import Container
 from roheletd.cluster.history import CLEAN_AFTER_S, History, backoff_s, failed, observed, state_of
@@ -82,6 +83,18 @@ def test_a_copy_of_another_definition_is_removed_before_the_new_one_runs() -> No
     assert isinstance(action, Remove)
     assert action.grace_s == 3.0
     assert action.reason == "its definition changed"
+
+
+def test_a_copy_does_not_run_before_the_one_that_leaves_has_given_up_its_port() -> None:
+    binding = PortBinding(container_port=80, host_port=20_000)
+    new = replace(spec("web.2"), ports=(binding,))
+    leaving = copy("web.1", host_ports=(20_000,))
+    (only,) = actions([new], [leaving])
+    assert isinstance(only, Remove)
+    assert actions([new], [leaving], busy=frozenset({"web.1"})) == ()
+    assert actions([new], []) == (Run(spec=new),)
+    ended = copy("web.1", state="exited", host_ports=(20_000,))
+    assert Run(spec=new) in actions([new], [ended])
 
 
 def test_of_two_copies_the_older_running_one_stays() -> None:

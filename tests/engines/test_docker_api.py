@@ -21,6 +21,7 @@ LISTED = {
     "Labels": OURS,
     "State": "running",
     "Created": 1,
+    "Ports": [],
     "NetworkSettings": None,
 }
 
