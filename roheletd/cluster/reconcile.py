@@ -134,8 +134,9 @@ class Parting(Struct, frozen=True, kw_only=True):
     leave_s: float = 0.0
 
 
-LEAVE_S = 1.0
-"""After a heartbeat (0.5 s) every node knows what was agreed, and no forwarder leads there."""
+LEAVE_S = 0.6
+"""After a heartbeat (0.5 s with `timing: lan`) every node knows what was agreed, and leads nobody
+there any more. A forwarder that does not know yet tries the next one where it is refused."""
 
 _OF_NOBODY = Parting(grace_s=10.0, reason="no longer placed here")
 """For a copy of a service that is gone, and what it said of its end with it."""
