@@ -51,6 +51,11 @@ def without_use(use: InstanceUse) -> InstanceUse:
     )
 
 
+def lasting(use: InstanceUse) -> InstanceUse:
+    """What of an instance is news when it differs: neither its use nor how long it is healthy."""
+    return replace(without_use(use), healthy_for_s=None)
+
+
 def with_use_of(use: InstanceUse, before: InstanceUse | None) -> InstanceUse:
     """How it is now, with what was measured before, unless it says that itself."""
     if before is None or use.state != "running" or use.memory_mib is not None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from roheletd.api.collaborators import Log
 from roheletd.cluster.events import Event
 from roheletd.cluster.state import ClusterState
-from roheletd.instance_use import InstanceUse, without_use
+from roheletd.instance_use import InstanceUse, lasting, without_use
 from roheletd.messages import (
     Challenge,
     InstancesNotice,
@@ -139,9 +139,7 @@ class Announcer:
             instances=tuple(without_use(use) for use in self.instances()),
         )
         # How long they have been healthy is said with them, and is no news by itself.
-        news = replace(
-            notice, instances=tuple(replace(it, healthy_for_s=None) for it in notice.instances)
-        )
+        news = replace(notice, instances=tuple(map(lasting, notice.instances)))
         if news != self._said_instances:
             topic = self._topics.instances(self._node)
             sealed = self._sealer.seal(topic, notice)

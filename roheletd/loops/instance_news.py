@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 
-from msgspec.structs import replace
-
 from roheletd.clock import Clock
 from roheletd.cluster.events import Events
 from roheletd.cluster.instances import Check, Happening, Instances
 from roheletd.cluster.state import ClusterState
 from roheletd.engines import Engine
-from roheletd.instance_use import InstanceUse, without_use
+from roheletd.instance_use import InstanceUse, lasting
 
 
 class InstanceNews:
@@ -64,7 +62,7 @@ class InstanceNews:
 
     def look(self) -> None:
         """Whether something has changed that no event tells of."""
-        known = tuple(replace(without_use(use), healthy_for_s=None) for use in self.now())
+        known = tuple(lasting(use) for use in self.now())
         if known != self._known:
             self._known = known
             for hear in self.on_change:

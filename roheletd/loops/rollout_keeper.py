@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
-from contextlib import suppress
 from uuid import uuid4
 
 from roheletd.api.collaborators import Log
@@ -15,6 +15,7 @@ from roheletd.cluster.rollout import Watch, changing, settled
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.errors import Unavailable
+from roheletd.loops.waiting import news_or_time
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class RolloutKeeper:
         self._watch = Watch()
         self._settled: frozenset[str] = frozenset()
         self._trouble = ""
+        self._seen_at, self._changes = -1, False
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -52,20 +54,25 @@ class RolloutKeeper:
 
     async def run(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._patience_s()):
-                    await self._wake.wait()
+            await news_or_time(self._wake, self._look_again_s(), self._clock)
             self._wake.clear()
             if not self._log.leads:
                 self._watch, self._settled = Watch(), frozenset()
-            elif any(changing(self._state)):
+            elif self._is_changing():
                 await self._look()
 
-    def _patience_s(self) -> float | None:
+    def _look_again_s(self) -> float:
         deadline_s = self._watch.next_deadline_s(self._state) if self._log.leads else None
         if deadline_s is None:
-            return None
-        return max(RETRY_S, deadline_s - self._clock.now_s())
+            return math.inf
+        return max(self._clock.now_s() + RETRY_S, deadline_s)
+
+    def _is_changing(self) -> bool:
+        """Asked whenever a node is heard, and another answer only after another entry."""
+        if self._seen_at != self._state.applied_index:
+            self._seen_at = self._state.applied_index
+            self._changes = any(changing(self._state))
+        return self._changes
 
     async def _look(self) -> None:
         now = settled(self._state, self._soft)
