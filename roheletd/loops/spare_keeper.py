@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol
 
 from roheletd.allocation.snapshot import Profile
@@ -14,6 +14,7 @@ from roheletd.cluster.membership import Membership
 from roheletd.cluster.state import ClusterState
 from roheletd.engines import EngineError, Tell
 from roheletd.errors import Unavailable
+from roheletd.loops.waiting import news_or_time
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +63,8 @@ class SpareKeeper:
 
     async def run(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RETRY_S if self._trouble else None):
-                    await self._wake.wait()
+            again_s = self._clock.now_s() + RETRY_S if self._trouble else math.inf
+            await news_or_time(self._wake, again_s, self._clock)
             await asyncio.sleep(SETTLE_S)
             self._wake.clear()
             await self.look()
