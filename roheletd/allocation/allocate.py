@@ -157,7 +157,7 @@ class Allocator:
         """What an instance gets on a node that takes it."""
         free, profile = self.books.nodes[node], self.books.profile
         given = fit(free, judge.ask)
-        ports = assign_ports(free.ports, judge.ask, port_choices(profile))
+        ports = assign_ports(free.ports, judge.ask, port_choices(profile), revision)
         assert given is not None, "the filters `cores` and `gpu` let it through"
         assert not isinstance(ports, Port), "the filter `ports` let it through"
         terms = judge.terms(free, given, service.name)

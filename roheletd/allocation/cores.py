@@ -107,19 +107,25 @@ def _spread(devices: list[FreeGpu], percent: int) -> dict[str, int] | None:
     return None if percent else chosen
 
 
+EDITION_PORTS = 101
+"""How far behind the ports of one edition those of the next begin; a prime: all numbers serve."""
+
+
 def assign_ports(
-    taken: frozenset[HostPort], ask: Ask, choices: range
+    taken: frozenset[HostPort], ask: Ask, choices: range, revision: int = 0
 ) -> tuple[PortBinding, ...] | Port:
     """A host port for each of the ports asked for, or the first port for which there is none.
 
-    Where the choice is free, no port is chosen that another of them must have.
+    Where the choice is free, no port is chosen that another of them must have, and each edition
+    begins at a number of its own: an instance that is replaced still holds its port for a moment,
+    and the next one would have to wait for it.
     """
     if not ask.ports:
         return ()
     used = set(taken)
     bindings = []
     for port in ask.ports:
-        number = _host_port(port, used, ask, choices)
+        number = _host_port(port, used, ask, choices, revision * EDITION_PORTS)
         if number is None:
             return port
         used.add((number, port.protocol))
@@ -131,13 +137,14 @@ def assign_ports(
     return tuple(bindings)
 
 
-def _host_port(port: Port, used: set[HostPort], ask: Ask, choices: range) -> int | None:
+def _host_port(port: Port, used: set[HostPort], ask: Ask, choices: range, begin: int) -> int | None:
     wish = (port.host_port, port.protocol)
     if port.host_port and wish not in used and (port.required or wish not in ask.must_ports):
         return port.host_port
     if port.host_port and port.required:
         return None
-    for number in choices:
+    for step in range(len(choices)):
+        number = choices[(begin + step) % len(choices)]
         chosen = (number, port.protocol)
         if chosen not in used and chosen not in ask.must_ports:
             return number

@@ -5,10 +5,10 @@ runs on another. What fails everywhere would wander for ever: a node is remember
 where nobody is left to try, an instance stays and its node goes on with its back-off.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from roheletd.cluster.homes import is_bound
-from roheletd.cluster.rollout import report_of
+from roheletd.cluster.reports import reports
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.model import Placement
@@ -17,12 +17,13 @@ AVOID_NODE_S = 300.0
 """A node on which a service failed takes no further instance of it so soon."""
 
 
-def remember_failures(soft: SoftState, state: ClusterState, now_s: float) -> None:
-    for node, known in soft.failed_services.items():
-        soft.failed_services[node] = {
-            edition: found for edition, found in known.items() if found[0] > now_s
-        }
-    for at, why in _failing(soft, state):
+def remember_failures(
+    soft: SoftState, state: ClusterState, now_s: float, nodes: Sequence[str]
+) -> None:
+    for node in soft.failed_services.keys() & nodes:
+        known = soft.failed_services[node]
+        soft.failed_services[node] = {it: found for it, found in known.items() if found[0] > now_s}
+    for at, why in _failing(soft, state, nodes):
         remembered = soft.failed_services.setdefault(at.node, {})
         remembered[at.service, at.revision] = (now_s + AVOID_NODE_S, why)
 
@@ -38,11 +39,13 @@ def failed_on(soft: SoftState, state: ClusterState, now_s: float) -> dict[str, M
     return dict(found)
 
 
-def failing(soft: SoftState, state: ClusterState, now_s: float) -> frozenset[str]:
+def failing(
+    soft: SoftState, state: ClusterState, now_s: float, nodes: Sequence[str]
+) -> frozenset[str]:
     """Instances that should try another node, where there is one that has not failed lately."""
     return frozenset(
         at.instance
-        for at, _why in _failing(soft, state)
+        for at, _why in _failing(soft, state, nodes)
         if any(
             node.name != at.node
             and node.engine != "none"
@@ -58,12 +61,12 @@ def _avoided(soft: SoftState, node: str, at: Placement, now_s: float) -> bool:
     return until_s > now_s
 
 
-def _failing(soft: SoftState, state: ClusterState) -> Iterator[tuple[Placement, str]]:
+def _failing(
+    soft: SoftState, state: ClusterState, nodes: Sequence[str]
+) -> Iterator[tuple[Placement, str]]:
     """Those that have failed often enough in a row, and how; not those whose data is here."""
-    failed = (use for uses in soft.instances.values() for use in uses.values() if use.failures)
-    for use in failed:
-        at = state.placements.get(use.instance)
-        if at is None or use.health == "healthy" or report_of(soft, at) is not use:
+    for at, use in reports(soft, state, nodes):
+        if not use.failures or use.health == "healthy":
             continue
         service = state.services[at.service].service
         if use.failures >= service.move_after > 0 and not is_bound(service):

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roheletd.allocation.avoidance import refused_images, stranded
 from roheletd.allocation.failing import failed_on
-from roheletd.allocation.foreign import foreign_loads, refused_images, stranded
+from roheletd.allocation.foreign import foreign_loads
 from roheletd.allocation.snapshot import Condition, ForeignLoad, Profile, Snapshot, take
 from roheletd.cluster.membership import Membership
 from roheletd.cluster.rollout import available, settled

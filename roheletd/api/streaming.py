@@ -13,6 +13,7 @@ from roheletd.api.explaining import or_rather
 from roheletd.api.flow import NDJSON, Flow, Read, Write
 from roheletd.api.grounds import Grounds
 from roheletd.api.problems import NotFound, problem_of
+from roheletd.cluster.state import slot
 from roheletd.cluster.streams import (
     PIECE_BYTES_MAX,
     End,
@@ -124,7 +125,7 @@ class Streaming(Grounds):
         )
 
     def _placement(self, name: str) -> Placement:
-        """Of an instance, or of the only instance of a service."""
+        """Of an instance, or of the instance of a service that one would rather ask."""
         at = self._state.placements.get(name)
         if at is not None:
             return at
@@ -133,9 +134,18 @@ class Streaming(Grounds):
         placed = self._state.placements_of(name)
         if not placed:
             raise Refused(f"no instance of {name} is placed: `roheletd why {name}`")
-        if len(placed) > 1:
-            raise Refused(f"{name} has several instances: {_listed(it.instance for it in placed)}")
-        return placed[0]
+        uses, lost = (
+            self._uses(),
+            self._membership.lost_for_s(self._state.expected, self._clock.now_s()),
+        )
+
+        def disfavour(at: Placement) -> tuple[bool, bool, bool, int]:
+            use = None if at.node in lost else uses.get(at.instance)
+            is_healthy = use is not None and use.health == "healthy"
+            runs = use is not None and use.state == "running"
+            return not is_healthy, not runs, at.node != self._node, slot(at.instance)
+
+        return min(placed, key=disfavour)
 
     def _unknown(self, name: str) -> str:
         names = [*self._state.services, *self._state.placements]

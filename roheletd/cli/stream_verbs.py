@@ -53,12 +53,16 @@ def add_exec(commands: Commands, name: str) -> None:
         "code; 126 and 127 where it cannot be started. In a terminal it gets one, and every key, "
         f"Ctrl-C too. {_READABLE}",
         examples=(
-            "roheletd exec detector.1 -- /bin/sh",
+            "roheletd exec detector -- /bin/sh",
             "roheletd exec detector.1 -- cat /etc/hosts",
             "tar c models | roheletd exec detector.1 -- tar x -C /var/lib",
         ),
     )
-    parser.add_argument("name", metavar="INSTANCE", help="or a service that has only one instance")
+    parser.add_argument(
+        "name",
+        metavar="SERVICE|INSTANCE",
+        help="or a service: one that is well, on this node if there is",
+    )
     parser.add_argument(
         "cmd", metavar="CMD", nargs="+", help="the command, after --, and its arguments"
     )

@@ -5,7 +5,7 @@ It holds back starts and nothing else: what runs goes on when what it depends on
 
 from collections.abc import Iterable
 
-from roheletd.cluster.rollout import report_of
+from roheletd.cluster.reports import report_of
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.model import Service

@@ -12,10 +12,11 @@ from msgspec import Struct
 
 from roheletd.cluster.commands import EndRollout
 from roheletd.cluster.definition import Definition
+from roheletd.cluster.reports import report_of
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.instance_use import InstanceUse
-from roheletd.model import Placement, Service
+from roheletd.model import Service
 
 UNCHECKED_HEALTHY_FOR_S = 5.0
 """Where nothing but its running can be seen of an instance, most that fail have failed by then."""
@@ -26,12 +27,6 @@ def healthy_for_s(service: Service) -> float:
     if service.update.healthy_for_s is not None:
         return service.update.healthy_for_s
     return 0.0 if service.health is not None else UNCHECKED_HEALTHY_FOR_S
-
-
-def report_of(soft: SoftState, at: Placement) -> InstanceUse | None:
-    """What its node says of what was placed; none while it speaks of an earlier edition."""
-    use = soft.instances.get(at.node, {}).get(at.instance)
-    return use if use is not None and use.revision == at.revision else None
 
 
 def available(state: ClusterState, soft: SoftState) -> frozenset[str]:

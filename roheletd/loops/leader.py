@@ -10,7 +10,7 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from roheletd.allocation.algorithm import Algorithm
-from roheletd.allocation.foreign import avoid, displaced, stranded
+from roheletd.allocation.avoidance import avoid, stranded
 from roheletd.allocation.queue import Waiting
 from roheletd.allocation.schedule import Round, applied_at
 from roheletd.allocation.snapshot import Profile
@@ -28,9 +28,6 @@ from roheletd.errors import Unavailable
 from roheletd.loops.tidings import Tidings
 
 logger = logging.getLogger(__name__)
-
-DISPLACED_S = 5.0
-"""How often it is looked for instances that something measured has driven from their places."""
 
 
 class Leader:
@@ -62,7 +59,6 @@ class Leader:
         self._clock = clock
         self._rng = rng
         self._waiting = Waiting()
-        self._looked_s = 0.0
         self._trouble = ""
         self._alive: frozenset[str] = frozenset()
         self._allocated_at = -1
@@ -72,13 +68,15 @@ class Leader:
     def wake(self) -> None:
         self._wake.set()
 
-    def measured(self) -> None:
-        """New telemetry came in: something that was placed may have to move."""
+    def heard(self, node: str) -> None:
+        """A node says how its instances are: one of them may have to move.
+
+        What does not do well there is remembered whoever leads.
+        """
         now_s = self._clock.now_s()
-        if self._log.leads and now_s - self._looked_s >= DISPLACED_S:
-            self._looked_s = now_s
-            if displaced(self._soft, self._state) or stranded(self._soft, self._state, now_s):
-                self._wake.set()
+        displaced = avoid(self._soft, self._state, now_s, (node,))
+        if self._log.leads and (displaced or stranded(self._soft, self._state, now_s, (node,))):
+            self._wake.set()
 
     async def run(self) -> None:
         while True:

@@ -70,7 +70,7 @@ class Receiver:
         self.boots: dict[str, int] = {}
         """Member id to its start that was heard last."""
         self.on_dropped: Callable[[frames.Dropped], None] = lambda _found: None
-        self.on_instances: Callable[[], None] = lambda: None
+        self.on_instances: Callable[[str], None] = lambda _node: None
         self._stream = topics.stream(node)
         self.on_stream: Callable[[str, bytes, int], None] = lambda *_: None
         self._framed = {topics.log, topics.raft(node), topics.snapshot(node)}
@@ -138,7 +138,7 @@ class Receiver:
             if topic == self._topics.telemetry(sender):
                 self._heard(sender)
                 self._soft.heard_telemetry(replace(found.read(Telemetry), node=sender))
-                self.on_instances()
+                self.on_instances(sender)
             elif topic == self._topics.instances(sender):
                 self._on_instances(sender, found.read(InstancesNotice))
             elif topic == self._topics.status(sender):
@@ -149,7 +149,7 @@ class Receiver:
     def _on_instances(self, node: str, notice: InstancesNotice) -> None:
         self._soft.addresses[node] = notice.address
         self._soft.heard_instances(node, notice.instances)
-        self.on_instances()
+        self.on_instances(node)
 
     def _on_status(self, node: str, status: NodeStatus, link: int, *, will: bool) -> None:
         if status.state == "online":

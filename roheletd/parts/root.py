@@ -162,10 +162,11 @@ class Parts:
         self._own_instances.remember()
         self.announcer.wake()
         self._streaming.instance_logs.wake()
-        self._instances_changed()
+        self._instances_changed(self._basis.me.node)
 
-    def _instances_changed(self) -> None:
-        """Something became of an instance, here or elsewhere."""
+    def _instances_changed(self, node: str) -> None:
+        """Something became of an instance of that node, which may be this one."""
+        self._leading.leader.heard(node)
         self._own_instances.instances_changed()
         self._leading.rollout_keeper.wake()
         self._discovery.wake()
@@ -174,5 +175,4 @@ class Parts:
         """A report of this node itself; those of others go by the receiver."""
         self.announcer.telemetry(telemetry)
         self._own_instances.measured()
-        self._leading.leader.measured()
-        self._instances_changed()
+        self._instances_changed(self._basis.me.node)

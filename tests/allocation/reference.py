@@ -47,7 +47,7 @@ def placed(world: World, node: str, service: Service, name: str, revision: int) 
         revision=revision,
         cores=choose_cores(world, node, service) or {},
         gpus=choose_gpus(world, node, service) or {},
-        ports=choose_ports(world, node, service) or (),
+        ports=choose_ports(world, node, service, revision) or (),
         cpu_millicores=cpu_need(service),
         memory_mib=service.memory_mib,
         vms_mib=service.vms_mib,

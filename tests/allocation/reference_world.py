@@ -6,6 +6,7 @@ A part of the slow allocator; see reference.py.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from roheletd.allocation.cores import EDITION_PORTS
 from roheletd.allocation.snapshot import Condition, Profile
 from roheletd.model import Gpu, Node, Placement, Port, PortBinding, Service
 
@@ -182,16 +183,23 @@ def _over_devices(free: dict[str, int], percent: int) -> dict[str, int] | None:
     return found if sum(found.values()) == percent else None
 
 
-def choose_ports(world: World, node: str, service: Service) -> tuple[PortBinding, ...] | None:
-    """Those that must be had first, then the wishes, then what is left for any."""
+def choose_ports(
+    world: World, node: str, service: Service, revision: int = 0
+) -> tuple[PortBinding, ...] | None:
+    """Those that must be had first, then the wishes, then what is left for any.
+
+    All numbers are tried in a circle, from the one where this edition begins.
+    """
     taken = world.taken_ports(node)
+    circle = list(range(world.profile.port_min, world.profile.port_max + 1))
+    begin = revision * EDITION_PORTS % len(circle)
+    circle = circle[begin:] + circle[:begin]
     chosen: dict[int, int] = {}
     for position in sorted(range(len(service.ports)), key=lambda at: _choosiness(service, at)):
         port = service.ports[position]
-        choices = range(world.profile.port_min, world.profile.port_max + 1)
         numbers = [port.host_port] if port.host_port else []
         if not (port.host_port and port.required):
-            numbers += choices
+            numbers += circle
         free = [number for number in numbers if (number, port.protocol) not in taken]
         if not free:
             return None

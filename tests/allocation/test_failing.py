@@ -1,10 +1,10 @@
 """What fails again and again goes elsewhere, is not tried there again soon, and never wanders."""
 
 from roheletd.allocation.ask import ask_of
+from roheletd.allocation.avoidance import avoid, stranded
 from roheletd.allocation.books import Books
 from roheletd.allocation.failing import AVOID_NODE_S, failed_on
 from roheletd.allocation.filters import FILTERS
-from roheletd.allocation.foreign import avoid, stranded
 from roheletd.allocation.snapshot import Condition, Profile, take
 from roheletd.cluster.commands import AddNodes, AddServices, Place
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState

@@ -103,11 +103,13 @@ def test_what_a_removed_service_held_is_free_again() -> None:
 def test_a_displaced_instance_is_placed_anew_in_one_entry() -> None:
     cluster = with_services(a_service(ports=(Port(container_port=80),)))
     run_pass(cluster)
-    taken = Condition(foreign=ForeignLoad(ports=frozenset({20_000})))
+    (first,) = cluster.state.placements["web.1"].ports
+    taken = Condition(foreign=ForeignLoad(ports=frozenset({first.host_port})))
     view = View(conditions={"pi": taken}, displaced=frozenset({"web.1"}))
     found = schedule(cluster.state, view, PROFILE, Random(1))
     cluster.apply(found.place)
-    assert cluster.state.placements["web.1"].ports[0].host_port == 20_001
+    (second,) = cluster.state.placements["web.1"].ports
+    assert second.host_port == first.host_port + 1
     assert found.place.released == ()
 
 
@@ -127,8 +129,20 @@ def test_a_stranded_instance_moves_where_another_node_takes_it_and_stays_where_n
 def test_replicas_on_one_node_get_ports_of_their_own() -> None:
     cluster = with_services(a_service(replicas=3, ports=(Port(container_port=80),)))
     run_pass(cluster)
-    ports = {at.ports[0].host_port for at in cluster.state.placements.values()}
-    assert ports == {20_000, 20_001, 20_002}
+    ports = sorted(at.ports[0].host_port for at in cluster.state.placements.values())
+    assert ports == list(range(ports[0], ports[0] + 3))
+
+
+def test_a_new_edition_waits_for_no_port_that_one_it_replaces_still_holds() -> None:
+    wanted = a_service(replicas=3, ports=(Port(container_port=80),))
+    cluster = with_services(wanted)
+    run_pass(cluster)
+    before = {at.ports for at in cluster.state.placements.values()}
+    cluster.apply(RemoveService(name="web"))
+    cluster.apply(AddServices(services=(wanted,)))
+    run_pass(cluster)
+    after = {at.ports for at in cluster.state.placements.values()}
+    assert len(before | after) == 6
 
 
 def on_a_and_b(**more: object) -> Driver:

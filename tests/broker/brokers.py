@@ -15,14 +15,9 @@ from typing import Any
 from roheletd.broker.links import Links
 from roheletd.broker.session import Access, Session
 from tests.testbed import requirements
+from tests.testbed.network import free_port
 
 MOSQUITTO_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Mosquitto:

@@ -10,8 +10,9 @@ import pytest
 import roheletd.broker.links as links_module
 from roheletd.broker.embedded import EmbeddedBroker, amqtt_installed
 from roheletd.errors import Unavailable
-from tests.broker.brokers import Owner, free_port, links, session
+from tests.broker.brokers import Owner, links, session
 from tests.testbed import requirements
+from tests.testbed.network import free_port
 
 PASSWORD = "an-unusual-password"
 CREDENTIALS = {"username": "rohe", "password": PASSWORD}

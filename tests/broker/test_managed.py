@@ -20,8 +20,9 @@ import uvloop
 import roheletd.broker.managed as managed_module
 from roheletd.broker.managed import ManagedBroker, find_mosquitto
 from roheletd.errors import Unavailable
-from tests.broker.brokers import free_port, links, session
+from tests.broker.brokers import links, session
 from tests.testbed import requirements
+from tests.testbed.network import free_port
 
 pytestmark = pytest.mark.mosquitto
 

@@ -15,8 +15,9 @@ import uvloop
 import roheletd.broker.session as session_module
 from roheletd.broker.connection import OUTGOING_BYTES_MAX
 from roheletd.broker.session import Access, Session
-from tests.broker.brokers import Mosquitto, Owner, free_port, hostile, session
+from tests.broker.brokers import Mosquitto, Owner, hostile, session
 from tests.testbed import requirements
+from tests.testbed.network import free_port
 
 pytestmark = pytest.mark.mosquitto
 

@@ -15,7 +15,7 @@ import pytest
 from roheletd.engines import procfs
 from tests.testbed.daemon import RealDaemon, daemon
 from tests.testbed.engines import BUSYBOX, RealEngine
-from tests.testbed.network import free_port
+from tests.testbed.network import free_port, free_ports
 
 SERVER = """
 import os, socket, sys
@@ -48,12 +48,12 @@ def server(kind: str = "tcp", **port: Any) -> dict[str, Any]:
 @pytest.fixture
 def node() -> Iterator[RealDaemon]:
     nowhere = f"mqtt://127.0.0.1:{free_port()}"
-    first = min(free_port(), 65_000)  # of host ports: what else runs here has those of the default
+    own = free_ports(50)  # what else runs here has those of the default
     with daemon(
         broker={"mode": "external", "urls": [nowhere]},
         engine={"kind": "process"},
         discovery={"forwarder": True, "listen": "127.0.0.1"},
-        allocation={"port_min": first, "port_max": first + 50},
+        allocation={"port_min": own[0], "port_max": own[-1]},
     ) as made:
         try:
             made.start()

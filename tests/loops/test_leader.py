@@ -39,7 +39,7 @@ class Stage(Leading):
         """What is measured on `pi` besides our instances."""
         memory = MemoryUse(total_mib=4096, available_mib=4096 - memory_mib)
         self.soft.telemetry["pi"] = Telemetry(node="pi", at_s=0.0, interval_s=1.0, memory=memory)
-        self.leader.measured()
+        self.leader.heard("pi")
 
     async def measure_each_second(self, memory_mib: int, seconds: int) -> None:
         for _ in range(seconds):

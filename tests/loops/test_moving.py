@@ -20,7 +20,7 @@ class Hospital(Stage):
         return self.homes()["web.1"]
 
     async def fails(self, failures: int) -> None:
-        """Its node says so, and some more time passes than the leader rests between two looks."""
+        """Its node says so."""
         at = self.state.placements["web.1"]
         self.soft.instances[at.node] = {
             "web.1": InstanceUse(
@@ -33,7 +33,7 @@ class Hospital(Stage):
             )
         }
         await self.pass_s(2)
-        self.leader.measured()
+        self.leader.heard(at.node)
         await settled()
 
 

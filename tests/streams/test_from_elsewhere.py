@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,37 @@ def test_a_command_runs_there_and_its_exit_code_comes_back(pair: Pair) -> None:
     tell = "echo $ROHE_NODE; echo bad >&2; cat; exit 7"
     done = ask(pair[0], "exec", "two.1", "--", "sh", "-c", tell, given=b"given\n")
     assert (done.returncode, done.stdout, done.stderr) == (7, "n2\ngiven\n", "bad\n")
+
+
+def test_of_a_service_one_is_asked_that_is_well_and_here_if_there_is(
+    pair: Pair, tmp_path: Path
+) -> None:
+    health = {
+        "exec": {"command": ["/bin/sh", "-c", f"test ! -e {tmp_path}/$ROHE_NODE"]},
+        "interval_s": 0.2,
+        "start_grace_s": 0,
+        "unhealthy_after": 1,
+    }
+    apart = [{"service": "both"}]
+    add(
+        pair[0],
+        script("both", "sleep 1000", replicas=2, health=health, anti_affinity=apart),
+    )
+
+    def asked(node: RealDaemon) -> str:
+        return ask(node, "exec", "both", "--", "sh", "-c", "echo $ROHE_NODE").stdout
+
+    for node in pair:
+        node.until(
+            lambda at=node: (
+                [it["health"] for it in at.instances() if it["service"] == "both"]
+                == ["healthy"] * 2
+            )
+        )
+    assert [asked(node) for node in pair] == ["n1\n", "n2\n"]
+    (tmp_path / "n1").touch()
+    pair[0].until(lambda: asked(pair[0]) == "n2\n")
+    pair[0].delete("/api/v1/services/both")
 
 
 def test_a_megabyte_goes_in_and_comes_out_whole(pair: Pair) -> None:

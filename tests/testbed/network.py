@@ -54,6 +54,26 @@ def _free_gateway() -> ipaddress.IPv4Address:
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.create_server(("", 0)) as listener:
-        return listener.getsockname()[1]
+    """A port that nothing listens on now, and that no connection of another test is given."""
+    return free_ports(1)[0]
+
+
+def free_ports(number: int) -> range:
+    """So many in a row; below those that the kernel gives to connections, and to our services."""
+    while True:
+        first = secrets.randbelow(19_000 - 10_000 - number) + 10_000
+        ports = range(first, first + number)
+        if all(map(_is_free, ports)):
+            return ports
+
+
+def _is_free(port: int) -> bool:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            if kind == socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError:
+                return False
+    return True
