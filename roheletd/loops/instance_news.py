@@ -13,7 +13,8 @@ from roheletd.instance_use import InstanceUse, lasting
 class InstanceNews:
     """Tells events to people. `on_change` hears that some instance is not as it was before.
 
-    `on_verdict` is for whoever acts on what the checks of health have found.
+    `on_verdict` is for whoever acts on what the checks of health have found, and `on_look` for who
+    makes them: which are due may have changed, also where nothing else has.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class InstanceNews:
         self._clock = clock
         self._engine = engine
         self.on_verdict: Callable[[], None] = lambda: None
+        self.on_look: Callable[[], None] = lambda: None
         self.on_change: list[Callable[[], None]] = []
         self._known: tuple[InstanceUse, ...] = ()
 
@@ -62,6 +64,7 @@ class InstanceNews:
 
     def look(self) -> None:
         """Whether something has changed that no event tells of."""
+        self.on_look()
         known = tuple(lasting(use) for use in self.now())
         if known != self._known:
             self._known = known

@@ -126,7 +126,7 @@ def _prober(basis: Basis, runner: Runner | None) -> Prober | None:
     if runner is None or basis.found.engine.engine is None:
         return None
     prober = Prober(engine=basis.found.engine.engine, news=runner.news, clock=basis.clock)
-    runner.news.on_change.append(prober.wake)
+    runner.news.on_look = prober.wake
     return prober
 
 

@@ -181,21 +181,15 @@ def two_nodes() -> Iterator[tuple[RealDaemon, RealDaemon]]:
         for real, name in ((first, "n1"), (second, "n2")):
             real.config["node"] = {"name": name, "address": "127.0.0.1"}
             in_memory(real)
-        try:
-            first.start()
-            token = first.post("/api/v1/cluster/token", {})["token"]
-            first.until(lambda: is_shared(first))
-            second.config_path.write_text(yaml.safe_dump(second.config))
-            joined = second.cli("cluster", "join", token, "--config", str(second.config_path))
-            assert joined.returncode == 0, joined.stderr
-            second.start()
-            second.until(lambda: len(second.get("/api/v1/nodes")["nodes"]) == 2)
-            yield first, second
-        finally:
-            for real in (first, second):
-                if real.process is not None and real.process.poll() is None:
-                    real.kill()
-            procfs.kill_marked({"ROHE_CLUSTER": cluster})
+        first.start()
+        token = first.post("/api/v1/cluster/token", {})["token"]
+        first.until(lambda: is_shared(first))
+        second.config_path.write_text(yaml.safe_dump(second.config))
+        joined = second.cli("cluster", "join", token, "--config", str(second.config_path))
+        assert joined.returncode == 0, joined.stderr
+        second.start()
+        second.until(lambda: len(second.get("/api/v1/nodes")["nodes"]) == 2)
+        yield first, second
 
 
 def test_a_secret_is_nowhere_in_plain_text_but_where_it_is_used() -> None:

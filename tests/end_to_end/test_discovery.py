@@ -55,13 +55,8 @@ def node() -> Iterator[RealDaemon]:
         discovery={"forwarder": True, "listen": "127.0.0.1"},
         allocation={"port_min": own[0], "port_max": own[-1]},
     ) as made:
-        try:
-            made.start()
-            yield made
-        finally:
-            if made.process is not None and made.process.poll() is None:
-                made.kill()
-            procfs.kill_marked({"ROHE_CLUSTER": made.cluster})
+        made.start()
+        yield made
 
 
 def submit(node: RealDaemon, *services: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from roheletd.engines import procfs
 from tests.end_to_end.conftest import containers
 from tests.testbed.daemon import RealDaemon, daemon
 from tests.testbed.engines import BUSYBOX, RealEngine
@@ -163,8 +162,6 @@ def on_processes() -> Iterator[RealDaemon]:
     with daemon(engine={"kind": "process"}) as node:
         node.start()
         yield node
-        node.terminate()
-        procfs.kill_marked({"ROHE_CLUSTER": node.cluster})
 
 
 def test_local_processes_are_checked_at_the_port_they_were_given(on_processes: RealDaemon) -> None:

@@ -27,17 +27,10 @@ SAMPLE = [sys.executable, "-m", "roheletd", "sample"]
 
 @pytest.fixture
 def node() -> Iterator[RealDaemon]:
-    """Its cluster has a name of its own, by which its processes are known on this machine."""
-    cluster = f"test-{secrets.token_hex(4)}"
     nowhere = f"mqtt://127.0.0.1:{free_port()}"
     broker = {"mode": "external", "urls": [nowhere]}
-    with daemon(cluster={"name": cluster}, broker=broker, engine={"kind": "process"}) as made:
-        try:
-            yield made
-        finally:
-            if made.process is not None and made.process.poll() is None:
-                made.kill()
-            procfs.kill_marked({"ROHE_CLUSTER": cluster})
+    with daemon(broker=broker, engine={"kind": "process"}) as made:
+        yield made
 
 
 def sample(**more: Any) -> dict[str, Any]:

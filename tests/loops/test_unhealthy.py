@@ -31,7 +31,8 @@ class Clinic(Stage):
         self.changes = 0
         self.engine.exec_session = self._exec_session  # type: ignore[attr-defined]
         self.prober = Prober(engine=self.engine, news=self.runner.news, clock=self.clock)  # type: ignore[arg-type]
-        self.runner.news.on_change += [self.prober.wake, self._changed]
+        self.runner.news.on_look = self.prober.wake
+        self.runner.news.on_change.append(self._changed)
         self.define(a_service(health=check))
 
     def _changed(self) -> None:
@@ -70,6 +71,22 @@ async def test_a_start_is_seen_within_a_second_and_told_once() -> None:
         await asyncio.sleep(60)
         assert [event.kind for event in clinic.told("running", "healthy")] == ["running", "healthy"]
         assert 60 < (clinic.use().healthy_for_s or 0) < 62
+
+
+@in_virtual_time
+async def test_one_that_was_seen_to_run_before_its_start_was_answered_is_checked_as_well() -> None:
+    clinic = Clinic()
+    plain = clinic.engine.run
+
+    async def answered_late(*arguments: object) -> None:
+        await plain(*arguments)  # type: ignore[arg-type]
+        await asyncio.sleep(0.5)
+
+    clinic.engine.run = answered_late  # type: ignore[method-assign,assignment]
+    async with clinic.open():
+        clinic.place(1)
+        await asyncio.sleep(1)
+        assert clinic.use().health == "healthy"
 
 
 @in_virtual_time

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from roheletd.engines import procfs
 from tests.testbed.engines import scratch
 from tests.testbed.network import free_port
 from tests.testbed.unix_http import request
@@ -186,3 +187,6 @@ def daemon(**config: Any) -> Iterator[RealDaemon]:
         finally:
             if made.process is not None and made.process.poll() is None:
                 made.kill()
+            # Local processes outlive their daemon, as containers do.
+            name = made.config["node"]["name"]
+            procfs.kill_marked({"ROHE_CLUSTER": made.cluster, "ROHE_NODE": name})
