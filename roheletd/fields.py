@@ -17,8 +17,15 @@ _LABEL = r"[A-Za-z0-9][A-Za-z0-9_./-]{0,252}"
 LABEL_PATTERN = rf"^{_LABEL}$(?!\n)"
 # A file name and, mostly, that of a variable.
 KEY_PATTERN = r"^(?!\.\.|\.$)[A-Za-z0-9._-]{1,253}$(?!\n)"
+# As engines name volumes.
+VOLUME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$(?!\n)"
 # Below the root, and never back up again.
 PATH_PATTERN = r"^/(?!(?:.*/)?\.\.(?:/|$))[^\x00:\n]+$(?!\n)"
+_WHO = r"[A-Za-z0-9_][A-Za-z0-9_.@+$-]{0,254}"
+USER_PATTERN = rf"^{_WHO}(?::{_WHO})?$(?!\n)"
+WORKING_DIR_PATTERN = r"^/[^\x00\n]*$(?!\n)"
+_HOST_PART = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOST_NAME_PATTERN = rf"^(?=.{{1,63}}$){_HOST_PART}(?:\.{_HOST_PART})*$(?!\n)"
 CONSTRAINT_PATTERN = (
     rf"^node\.(?:name|arch|engine|gpus|cores|memory_mib|frequency_ghz|labels\.{_LABEL})"
     r" *(?:==|!=|>=|<=|>|<) *[^\s=<>!\x00](?:[^\x00]{0,254}[^\s\x00])?$(?!\n)"
@@ -31,7 +38,11 @@ MEANINGS = {
     LABEL_PATTERN: "a label of letters, digits, '_', '-', '.' and '/', 1 to 253 characters",
     KEY_PATTERN: "a key of letters, digits, '_', '-' and '.', 1 to 253 characters, that does not "
     "begin with '..'",
+    VOLUME_PATTERN: "a volume's name as its engine has it, such as edge.web.1.data",
     PATH_PATTERN: "an absolute path below /, without '..' and ':'",
+    USER_PATTERN: "a user by name or number, and behind ':' a group, e.g. app, 1000 or 1000:1000",
+    WORKING_DIR_PATTERN: "an absolute path",
+    HOST_NAME_PATTERN: "a host name of letters, digits, '-' and '.', 1 to 63 characters",
     CONSTRAINT_PATTERN: "`node.FACT OPERATOR VALUE`, where FACT is name, arch, engine, gpus, "
     "cores, memory_mib, frequency_ghz or labels.KEY, and OPERATOR is ==, !=, >=, <=, > or <",
 }
@@ -53,9 +64,20 @@ EnvValue = Annotated[
     str, Meta(pattern=TEXT_PATTERN, max_length=131_000, description=MEANINGS[TEXT_PATTERN])
 ]
 ConfigKey = Annotated[str, Meta(pattern=KEY_PATTERN, description=MEANINGS[KEY_PATTERN])]
+VolumeName = Annotated[str, Meta(pattern=VOLUME_PATTERN, description=MEANINGS[VOLUME_PATTERN])]
 AbsolutePath = Annotated[
     str, Meta(pattern=PATH_PATTERN, max_length=4096, description=MEANINGS[PATH_PATTERN])
 ]
+User = Annotated[str, Meta(pattern=USER_PATTERN, description=MEANINGS[USER_PATTERN])]
+WorkingDir = Annotated[
+    str,
+    Meta(
+        pattern=WORKING_DIR_PATTERN,
+        max_length=4096,
+        description=MEANINGS[WORKING_DIR_PATTERN],
+    ),
+]
+HostName = Annotated[str, Meta(pattern=HOST_NAME_PATTERN, description=MEANINGS[HOST_NAME_PATTERN])]
 LabelKey = Annotated[str, Meta(pattern=LABEL_PATTERN, description=MEANINGS[LABEL_PATTERN])]
 Constraint = Annotated[
     str, Meta(pattern=CONSTRAINT_PATTERN, description=MEANINGS[CONSTRAINT_PATTERN])
@@ -67,6 +89,17 @@ PortNumber = Annotated[int, Meta(ge=1, le=65535)]
 CoreId = Annotated[int, Meta(ge=0, le=65_535)]
 Protocol = Literal["tcp", "udp"]
 StrategyName = Literal["first_fit", "best_fit", "worst_fit"]
+StopSignal = Literal[
+    "SIGHUP",
+    "SIGINT",
+    "SIGQUIT",
+    "SIGKILL",
+    "SIGUSR1",
+    "SIGUSR2",
+    "SIGTERM",
+    "SIGWINCH",
+    "SIGRTMIN+3",
+]
 EngineKind = Literal["docker", "process", "none"]
 Voting = Literal["auto", "never"]
 

@@ -15,6 +15,7 @@ from roheletd.fields import (
     EngineKind,
     EnvName,
     EnvValue,
+    HostName,
     LabelKey,
     Mebibytes,
     MemberId,
@@ -23,10 +24,13 @@ from roheletd.fields import (
     Percent,
     PortNumber,
     Protocol,
+    StopSignal,
     StrategyName,
     Text,
+    User,
     Value,
     Voting,
+    WorkingDir,
 )
 from roheletd.upkeep import (
     Dependency,
@@ -36,6 +40,7 @@ from roheletd.upkeep import (
     Volume,
     contradictory_check,
     contradictory_inclusion,
+    contradictory_program,
     contradictory_volume,
 )
 
@@ -83,6 +88,35 @@ class Service(Value, frozen=True):
     command: Annotated[
         tuple[Text, ...], Meta(max_length=256, description="replaces the image's own command")
     ] = ()
+    entrypoint: Annotated[
+        Annotated[tuple[Text, ...], Meta(max_length=256)] | None,
+        Meta(
+            description="goes before `command` in the place of the image's own entrypoint and "
+            "command; []: nothing goes before it; null: the image's own"
+        ),
+    ] = None
+    user: Annotated[
+        User | None,
+        Meta(description="who runs it: USER, UID, USER:GROUP or UID:GID; null: the image's own"),
+    ] = None
+    working_dir: Annotated[
+        WorkingDir | None,
+        Meta(description="where it begins; a container makes it; null: the image's own"),
+    ] = None
+    hostname: Annotated[
+        HostName | None,
+        Meta(description="what an instance calls itself; null: the engine chooses"),
+    ] = None
+    init: Annotated[
+        bool,
+        Meta(
+            description="an init program is process 1 and passes signals on; false: the image "
+            "brings its own, as those with s6-overlay do"
+        ),
+    ] = True
+    read_only: Annotated[
+        bool, Meta(description="an instance writes to its volumes alone, not to its other files")
+    ] = False
     env: Annotated[dict[EnvName, EnvValue], Meta(max_length=1024)] = {}
     replicas: Annotated[int, Meta(ge=0, le=10_000)] = 1
     cpu_millicores: Annotated[
@@ -168,6 +202,9 @@ class Service(Value, frozen=True):
     ] = False
     strategy: Annotated[
         StrategyName | None, Meta(description="null: the cluster's configured strategy")
+    ] = None
+    stop_signal: Annotated[
+        StopSignal | None, Meta(description="null: the image's own, or else SIGTERM")
     ] = None
     stop_grace_s: Annotated[
         float, Meta(ge=0, le=3600, description="from the stop signal to the kill")
@@ -304,7 +341,8 @@ def contradiction(service: Service) -> tuple[str, str] | None:
                     f"expected a service that `affinity` does not name, got {apart.service}",
                 )
     return (
-        contradictory_volume(service.volumes)
+        contradictory_program(service.entrypoint, service.command, service.user)
+        or contradictory_volume(service.volumes)
         or contradictory_inclusion(service.config_maps, service.secrets, service.volumes)
         or contradictory_check(service.health)
     )

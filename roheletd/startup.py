@@ -21,7 +21,6 @@ from roheletd.cluster.applier import UnknownEntry, replay
 from roheletd.cluster.recovery import survivor
 from roheletd.cluster.state import ClusterState
 from roheletd.collectors import Collectors
-from roheletd.collectors.address import own_address
 from roheletd.config import Config, EngineConfig
 from roheletd.engines.choice import Chosen, choose_engine
 from roheletd.errors import InvalidInput, Unavailable
@@ -54,8 +53,7 @@ class Memory(Struct, frozen=True, kw_only=True):
 class Found(Struct, frozen=True, kw_only=True):
     """All that the daemon is made from, beside its configuration.
 
-    `urls` are the brokers that this node knows by itself: those of the configuration, or its own,
-    which others reach at `own_broker`.
+    `urls` are the brokers that this node knows by itself: those of the configuration, or its own.
     """
 
     identity: Identity
@@ -67,7 +65,6 @@ class Found(Struct, frozen=True, kw_only=True):
     keeper: BrokerKeeper | None
     access: Access
     urls: tuple[str, ...]
-    own_broker: str
     rng: Random
 
     @property
@@ -113,7 +110,6 @@ async def find(config: Config, data_dir: Path, stack: AsyncExitStack) -> Found:
         keeper=None if own is None else BrokerKeeper(own, rng=rng),
         access=_access(config, own, theirs=broker.mode == "external", identity=identity, keys=keys),
         urls=config.broker.urls if own is None else (own.url,),
-        own_broker="" if own is None or not identity.shared else url_for_others(config),
         rng=rng,
     )
 
@@ -257,12 +253,9 @@ def subscriptions(topics: Topics, node: str, *, takes_part: bool) -> tuple[str, 
     return (*always, topics.all_telemetry) if takes_part else always
 
 
-def url_for_others(config: Config) -> str:
+def url_for_others(host: str, port: int) -> str:
     """Where other nodes reach this node's own broker; empty where this machine has no address."""
-    host = config.node.address or own_address()
-    if not host:
-        return ""
-    return url_of(host, config.broker.port)
+    return url_of(host, port) if host else ""
 
 
 def _password(path: str | None) -> str | None:

@@ -23,6 +23,7 @@ from roheletd.cluster.commands import AnyCommand, Outcome, Proposal
 from roheletd.cluster.container import Container, Usage
 from roheletd.cluster.reconcile import InstanceSpec
 from roheletd.cluster.state import ClusterState
+from roheletd.cluster.volumes import StoredVolume, name_of
 from roheletd.engines import EngineError, EngineInfo, ImageRefused, PortTaken, Tell, to_nobody
 from roheletd.errors import Refused, Unavailable
 from roheletd.raft import Entry, Save, Saved
@@ -390,6 +391,8 @@ class MemoryEngine:
         """What the last removal of each instance was given."""
         self.steps: dict[str, str] = {}
         """What it says that it is doing for each instance."""
+        self.stored: dict[str, StoredVolume] = {}
+        """The named volumes that are there, by name."""
         self.opened = 0
         self.closed = False
         self._absent = ""
@@ -468,6 +471,9 @@ class MemoryEngine:
         await self._work("run", spec.instance)
         if any(copy.instance == spec.instance for copy in self.containers.values()):
             raise EngineError(f"an earlier copy of {spec.instance} is still being removed")
+        for own in (it.name for it in spec.volumes if it.name is not None):
+            name = name_of(spec.cluster, spec.instance, own)
+            self.stored[name] = StoredVolume(name, spec.instance, own)
         number = next(self._numbers)
         self._put(
             Container(
@@ -510,6 +516,16 @@ class MemoryEngine:
 
     def threads(self, container_id: str) -> dict[int, float]:
         return self.threads_s.get(container_id, {})
+
+    async def volumes(self) -> tuple[StoredVolume, ...]:
+        self._must_answer()
+        return tuple(self.stored.values())
+
+    async def remove_volume(self, name: str) -> None:
+        self._must_answer()
+        self._must_allow(name)
+        self.asked.append(f"remove volume {name}")
+        self.stored.pop(name, None)
 
     async def changes(self) -> AsyncIterator[None]:
         self._must_answer()

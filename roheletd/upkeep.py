@@ -13,6 +13,7 @@ from roheletd.fields import AbsolutePath, Mebibytes, Name, PortNumber, Text, Val
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 _USUAL_TIMEOUT_S = 3.0
+_USER_NUMBER_MAX = 2**31 - 1  # Docker's and Podman's
 
 _HTTP_PATH = re.compile(r"/[!-\"$-~]*")
 
@@ -145,7 +146,8 @@ class Inclusion(Value, frozen=True):
         bool,
         Meta(
             description="files of a secret can be read by every user within the instance, as an "
-            "image that does not run as root needs it; else by root alone"
+            "image that does not run as root needs it; else by the service's `user` alone where "
+            "that is a number, or by root"
         ),
     ] = False
 
@@ -155,6 +157,28 @@ class Dependency(Value, frozen=True):
 
     service: Name
     condition: Literal["started", "healthy"] = "started"
+
+
+def user_numbers(user: str | None) -> tuple[int, int | None] | None:
+    """The uid that `user` says, and the gid if it says one; None where it names either."""
+    who, _, group = (user or "").partition(":")
+    if not who.isdecimal() or (group and not group.isdecimal()):
+        return None
+    return int(who), int(group) if group else None
+
+
+def contradictory_program(
+    entrypoint: tuple[str, ...] | None, command: tuple[str, ...], user: str | None
+) -> tuple[str, str] | None:
+    """The field that nothing could be run by, and what would have been right."""
+    if entrypoint is not None and not (entrypoint or command):
+        return "entrypoint", "expected a `command` beside [], or else there is nothing to run"
+    if entrypoint and not entrypoint[0]:
+        return "entrypoint[0]", 'expected a program, got ""; [] leaves out that of the image'
+    for number in (user or "").split(":"):
+        if number.isdecimal() and int(number) > _USER_NUMBER_MAX:
+            return "user", f"expected a uid and a gid of at most {_USER_NUMBER_MAX}, got {user}"
+    return None
 
 
 def folders(path: str) -> tuple[str, ...]:

@@ -209,15 +209,10 @@ async def test_a_witness_runs_nothing_whatever_engine_there_is(tmp_path: Path) -
         assert found.engine.engine is None
 
 
-async def test_a_broker_of_our_own_is_told_to_others_once_they_may_join(tmp_path: Path) -> None:
+async def test_whoever_has_a_broker_of_its_own_is_let_in_by_those_of_others(tmp_path: Path) -> None:
     embedded = configuration(broker={"mode": "embedded", "port": 19471})
     async with AsyncExitStack() as stack:
-        assert (await find(embedded, tmp_path, stack)).own_broker == ""
-    identity.share(tmp_path)
-    async with AsyncExitStack() as stack:
-        found = await find(embedded, tmp_path, stack)
-        assert found.own_broker == "mqtt://192.168.1.7:19471"
-        assert found.access.username == "rohe"
+        assert (await find(embedded, tmp_path, stack)).access.username == "rohe"
 
 
 async def test_brokers_of_others_are_spoken_to_as_the_configuration_says(tmp_path: Path) -> None:
@@ -233,7 +228,7 @@ async def test_brokers_of_others_are_spoken_to_as_the_configuration_says(tmp_pat
         found = await find(configuration(broker=broker), tmp_path / "data", stack)
     assert (found.access.username, found.access.password) == ("me", "s3cret")
     assert found.urls == ("mqtt://one:1883", "mqtt://two:1883")
-    assert (found.own_broker, found.keeper) == ("", None)
+    assert found.keeper is None
 
 
 def test_only_who_may_come_to_lead_hears_the_reports_of_all() -> None:
@@ -244,8 +239,9 @@ def test_only_who_may_come_to_lead_hears_the_reports_of_all() -> None:
     assert {topics.log, topics.raft("pi"), topics.command, topics.all_status} <= set(some)
 
 
-def test_the_address_for_others_is_the_configured_one() -> None:
-    assert startup.url_for_others(configuration()) == "mqtt://192.168.1.7:9471"
+def test_a_machine_without_an_address_has_no_broker_for_others() -> None:
+    assert startup.url_for_others("192.168.1.7", 9471) == "mqtt://192.168.1.7:9471"
+    assert startup.url_for_others("", 9471) == ""
 
 
 def test_a_disk_that_is_full_at_the_start_costs_no_more_than_the_part_in_the_log(

@@ -22,11 +22,12 @@ class Ask(Struct, frozen=True, kw_only=True):
     not be near, by our own wish or by theirs. `itself` is the service's name where it has affinity
     to itself. `tight` asks for the tightest cores that have room, and not for the freest. `home` is
     the node that has the data of this very instance, if any has. `failed_on` are the nodes that do
-    not take it, with the reason.
+    not take it, with the reason. `container_field` is one that no process can be given.
     """
 
     image: str
     has_command: bool
+    container_field: str
     cpu_millicores: int
     demand: tuple[int, ...]
     cores_millicores: int
@@ -62,7 +63,8 @@ def ask_of(
     """`shunned_by`: by service, those that want to be apart from it (see `Snapshot`)."""
     return Ask(
         image=short_name(service.image),
-        has_command=bool(service.command),
+        has_command=bool(service.command or service.entrypoint),
+        container_field=_container_field(service),
         cpu_millicores=cpu_need(service),
         demand=demand(service),
         cores_millicores=sum(demand(service)),
@@ -88,6 +90,12 @@ def ask_of(
         home=home,
         failed_on=tuple(sorted(failed_on.items())),
     )
+
+
+def _container_field(service: Service) -> str:
+    if service.hostname is not None:
+        return "hostname"
+    return "read_only" if service.read_only else ""
 
 
 def cpu_need(service: Service) -> int:

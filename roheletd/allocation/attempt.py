@@ -232,11 +232,17 @@ class Attempt:
         return instance in self.allocator.books.homes
 
     def _moving(self, wanting: Wanted) -> Iterator[list[Placement]]:
-        """Other places for the instances that should move, once none is missing."""
-        name = wanting.known.service.name
+        """Other places for the instances that should move, once none is missing.
+
+        One that is replaced by a new edition makes room for that itself.
+        """
+        known = wanting.known
         for at in wanting.moving:
-            if name in self.unplaceable and not self._has_home(at.instance):
-                return
+            if at.instance not in self._kept:
+                continue  # it had to make room meanwhile, and has a turn of its own
+            makes_room = at.revision != known.revision or self._has_home(at.instance)
+            if known.service.name in self.unplaceable and not makes_room:
+                continue
             if found := self._moved(wanting, at):
                 yield found
 

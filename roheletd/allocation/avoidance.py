@@ -75,7 +75,7 @@ def _remember_ports(
 
 def _chosen(state: ClusterState, at: Placement) -> set[int]:
     """Without those that the service itself requires: no other one would do."""
-    wanted = state.services[at.service].service.ports
+    wanted = state.edition_of(at).service.ports
     required = {port.host_port for port in wanted if port.host_port and port.required}
     return {binding.host_port for binding in at.ports} - required
 
@@ -99,7 +99,8 @@ def _without_image(
 
 
 def _image(state: ClusterState, at: Placement) -> str:
-    return short_name(state.services[at.service].service.image)
+    """Of the edition that it runs: what the next one needs may be there all the same."""
+    return short_name(state.edition_of(at).service.image)
 
 
 def _others(state: ClusterState, at: Placement) -> Iterator[Node]:

@@ -54,6 +54,8 @@ def engine(free: FreeNode, ask: Ask, _books: Books) -> str | None:
             return "runs containers, and the service names no image"
         case "process" if not ask.has_command:
             return "has no container engine, and the service names no command to run as a process"
+        case "process" if ask.container_field:
+            return f"has no container engine, and the service has `{ask.container_field}`"
     return None
 
 

@@ -1,7 +1,8 @@
 """Whose turn it is to be replaced: instances of an older edition, or on a node that is drained.
 
 Both are `stale`: they run on until it is their turn. At most `update.parallel` instances are under
-way at a time; under way is what is missing, and what is new and not settled.
+way at a time. Under way is what is new and not settled, and what is missing. What found no place
+and waits does not count: else nothing could be changed for as long as a node is away.
 
     stop-first    a stale one gives up its place, and its name, to a new one, as long as
                   `min_available` others are healthy
@@ -14,8 +15,9 @@ from collections.abc import Set as AbstractSet
 from msgspec import Struct
 
 from roheletd.cluster.definition import Definition
+from roheletd.cluster.rollout import min_available, starts_first
 from roheletd.cluster.state import slot
-from roheletd.model import Placement, Service
+from roheletd.model import Placement
 
 
 class Turnover(Struct, frozen=True, kw_only=True):
@@ -37,10 +39,13 @@ def turnover(
     settled: AbstractSet[str],
     available: AbstractSet[str],
     tied: Callable[[Placement], bool] = lambda _at: False,
+    waits: bool = False,
+    unready: bool = False,
 ) -> Turnover:
     """What is next, given the placements that are to stay (`fresh`) and those that are not.
 
-    `tied` ones cannot be anywhere else than where they are: they are never doubled.
+    `tied` ones cannot be anywhere else than where they are: they are never doubled. `waits`: what
+    is missing was found no place. `unready`: a new one would not be started.
     """
     service = known.service
     order = sorted(stale, key=lambda at: (at.instance in available, slot(at.instance)))
@@ -53,27 +58,17 @@ def turnover(
         outdated = []
     under_way = len(fresh) - proven
     missing = max(0, service.replicas - len(fresh) - len(kept) - len(outdated))
-    turns = max(0, service.update.parallel - under_way - missing)
+    turns = max(0, service.update.parallel - under_way - (0 if waits else missing))
+    if unready:
+        turns = 0
     healthy = sum(at.instance in available for at in (*fresh, *kept, *outdated))
-    if _starts_first(service) and not any(tied(at) for at in kept):
+    if starts_first(service) and not any(tied(at) for at in kept):
         surge = min(turns, len(kept), max(0, service.replicas - len(fresh)))
         return Turnover(stay=(*kept, *outdated), surge=surge)
     replaced = _replaceable(kept[:turns], available, healthy - min_available(service))
     going = {at.instance for at in replaced}
     stay = [at for at in kept if at.instance not in going]
     return Turnover(stay=(*stay, *outdated), replaced=tuple(replaced))
-
-
-def min_available(service: Service) -> int:
-    """How many are to be healthy at any time, as far as that is ours to decide."""
-    if service.min_available is not None:
-        return service.min_available
-    return max(0, service.replicas - service.update.parallel)
-
-
-def _starts_first(service: Service) -> bool:
-    """Also where nobody may be missing: then there is no other way."""
-    return service.update.order == "start-first" or min_available(service) >= service.replicas > 0
 
 
 def _replaceable(

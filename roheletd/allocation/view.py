@@ -10,7 +10,7 @@ from roheletd.allocation.failing import failed_on
 from roheletd.allocation.foreign import foreign_loads
 from roheletd.allocation.snapshot import Condition, ForeignLoad, Profile, Snapshot, take
 from roheletd.cluster.membership import Membership
-from roheletd.cluster.rollout import available, settled
+from roheletd.cluster.rollout import available, settled, unready
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.model import MILLICORES_PER_CORE, Placement
@@ -22,7 +22,8 @@ class View(Struct, frozen=True, kw_only=True):
     `displaced` names instances that cannot stay as they are placed, `stranded` those that would do
     better elsewhere and stay while there is no place. `lost_for_s` names the lost nodes.
     `available` instances are healthy, and of services that are changing `settled` ones have proven
-    themselves. `failed_on` is as in `Snapshot`.
+    themselves. `failed_on` is as in `Snapshot`. Of `waiting` services some instances found no place
+    when that was last tried; of `unready` ones nothing is replaced: the new would not be started.
     """
 
     conditions: Mapping[str, Condition]
@@ -32,6 +33,8 @@ class View(Struct, frozen=True, kw_only=True):
     failed_on: Mapping[str, Mapping[str, str]] = {}
     available: frozenset[str] = frozenset()
     settled: frozenset[str] = frozenset()
+    waiting: frozenset[str] = frozenset()
+    unready: frozenset[str] = frozenset()
 
 
 def look(
@@ -64,6 +67,8 @@ def look(
         failed_on=failed_on(soft, state, now_s),
         available=available(state, soft),
         settled=settled(state, soft),
+        waiting=frozenset(soft.waiting),
+        unready=unready(state, soft),
     )
 
 

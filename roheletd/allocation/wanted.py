@@ -12,6 +12,7 @@ from roheletd.allocation.turnover import Turnover, turnover
 from roheletd.allocation.view import View
 from roheletd.cluster.definition import Definition
 from roheletd.cluster.homes import is_bound
+from roheletd.cluster.rollout import is_stale
 from roheletd.cluster.state import ClusterState, instance_name, slot
 from roheletd.model import Placement
 
@@ -35,8 +36,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
 def wanted(state: ClusterState, known: Definition, view: View) -> Wanted:
     """What becomes of a service's placements, and which instances need one.
 
-    With too many replicas those on lost nodes go first, then the worst placed, by the score they
-    were placed with.
+    With too many replicas those on lost nodes go first, then those that are not healthy, then the
+    worst placed, by the score they were placed with.
     """
     name, replicas = known.service.name, known.service.replicas
     fresh: list[Placement] = []
@@ -45,13 +46,20 @@ def wanted(state: ClusterState, known: Definition, view: View) -> Wanted:
     for at in state.placements_of(name):
         if at.instance in view.displaced:
             continue
-        if not _is_stale(state, known, at):
+        if not is_stale(state, known, at):
             fresh.append(at)
         elif _must_move(state, at, view):
             lost.append(at)  # it cannot be replaced in its turn: it is not there
         else:
             stale.append(at)
-    fresh.sort(key=lambda at: (at.node in view.lost_for_s, -at.score, slot(at.instance)))
+    fresh.sort(
+        key=lambda at: (
+            at.node in view.lost_for_s,
+            at.instance not in view.available,
+            -at.score,
+            slot(at.instance),
+        )
+    )
     held = fresh[:replicas]
     turn = _turn(known, held, stale, view)
     moving = {at.instance: at for at in held if _must_move(state, at, view)}
@@ -82,12 +90,9 @@ def _turn(known: Definition, held: list[Placement], stale: list[Placement], view
         settled=view.settled,
         available=view.available,
         tied=lambda _at: is_bound(known.service),
+        waits=known.service.name in view.waiting,
+        unready=known.service.name in view.unready,
     )
-
-
-def _is_stale(state: ClusterState, known: Definition, at: Placement) -> bool:
-    """Of an older edition, or on a node that is to be empty."""
-    return at.revision != known.revision or at.node in state.draining
 
 
 def _must_move(state: ClusterState, at: Placement, view: View) -> bool:

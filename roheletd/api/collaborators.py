@@ -1,12 +1,14 @@
 """The parts of the daemon that carry the verbs out, as the doors see them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from roheletd.api import views
 from roheletd.cluster.commands import AnyCommand, Outcome
 from roheletd.cluster.configuration import Sealed
+from roheletd.cluster.events import Event, EventNote, EventQuery
 from roheletd.cluster.streams import LogLine, LogQuery, Piece, Wanted
 from roheletd.model import Placement
 from roheletd.token import Token
@@ -66,6 +68,7 @@ class ClusterControl(Protocol):
 
 
 Emit = Callable[[Placement, tuple[LogLine, ...]], Awaitable[None]]
+EmitEvents = Callable[[Sequence[Event | EventNote]], Awaitable[None]]
 
 
 class Conversation(Protocol):
@@ -88,3 +91,13 @@ class Streams(Protocol):
 
     def talk(self, node: str, wanted: Wanted) -> AbstractAsyncContextManager[Conversation]:
         """A conversation with whoever runs the instance."""
+
+
+class AllEvents(Protocol):
+    """The way to the events of all nodes, as the doors see it."""
+
+    def nodes(self) -> AbstractSet[str]:
+        """Those that have any."""
+
+    async def read(self, asked: EventQuery, emit: EmitEvents) -> None:
+        """Until all is said. Raises why it is not complete, where only one node was asked."""

@@ -2,8 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from msgspec import Struct
 
+from roheletd.api.problems import problem_of
 from roheletd.errors import RoheletError
 
 NDJSON = "application/x-ndjson"
@@ -22,3 +24,17 @@ class Flow(Struct, frozen=True, kw_only=True):
     media_type: str
     run: Callable[[Read, Write], Awaitable[None]]
     closing: Callable[[RoheletError], bytes]
+
+
+class LastLine(Struct, frozen=True):
+    """The end of an answer in lines, which is not whole without it.
+
+    `end`: why it is not all that was asked for.
+    """
+
+    end: str
+
+
+def last_line(error: RoheletError | None = None) -> bytes:
+    reason = "" if error is None else problem_of(error).reason
+    return msgspec.json.encode(LastLine(reason)) + b"\n"

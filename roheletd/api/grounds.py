@@ -16,6 +16,7 @@ from roheletd.clock import Clock
 from roheletd.cluster.commands import AnyCommand, Missing, Rejected
 from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership
+from roheletd.cluster.rollout import changing
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.errors import Refused
@@ -80,12 +81,12 @@ class Grounds:
         """Service to the reason why it waits: as the leader found, or as it looks from here."""
         if self._log.leads:
             return self._soft.waiting
-        wanted = sum(known.service.replicas for known in self._state.services.values())
-        if wanted <= len(self._state.placements):
+        state, view = self._state, self._view()
+        if not (state.unfilled or view.stranded or view.lost_for_s or any(changing(state))):
             return {}
         hooks = self._algorithm.hooks()
         profile = replace(self._profile, search_attempts=0)  # a look, not a decision
-        found = schedule(self._state, self._view(), profile, Random(0), hooks)
+        found = schedule(state, view, profile, Random(0), hooks)
         return {name: why.reason for name, why in found.unplaceable.items()}
 
     def _uses(self) -> dict[str, InstanceUse]:

@@ -12,8 +12,10 @@ import msgspec
 from roheletd.api import views
 from roheletd.api.access import TOKEN_FILE
 from roheletd.api.door import KEY_HEADER, TOO_LARGE
+from roheletd.api.recalling import EventsAsked
 from roheletd.api.registry import RegistryAsked
 from roheletd.api.routes import JSON, ROUTES, Route
+from roheletd.api.volumes import VolumesAsked
 from roheletd.token import Token, encode
 
 Json = dict[str, Any]
@@ -192,10 +194,14 @@ def _operation(route: Route, schemas: Json) -> Json:
 _PLAIN: Final = str.maketrans(dict.fromkeys(" /{}.-", "_"))
 
 
+_NAMING: Final = (views.ExecAsked, RegistryAsked, EventsAsked, VolumesAsked)
+"""Requests that name something elsewhere than in the path."""
+
+
 def _statuses(route: Route) -> list[int]:
     """What a route may refuse with; 405 belongs to no route."""
     found = {400, 403, 500}
-    if "{" in route.path or route.request is views.ExecAsked or route.request is RegistryAsked:
+    if "{" in route.path or route.request in _NAMING:
         found.add(404)
     if route.writes:
         found |= {401, 409, 503, 504}
@@ -203,7 +209,7 @@ def _statuses(route: Route) -> list[int]:
         found.add(401)
     if route.takes_body:
         found |= {408, 413, 415}
-    if route.request is views.EventsAfter or route.response is views.Ready:
+    if route.request in (views.EventsAfter, VolumesAsked) or route.response is views.Ready:
         found.add(503)
     return sorted(found)
 

@@ -13,7 +13,9 @@ from roheletd.api.exporting import Exporting
 from roheletd.api.extending import Extending
 from roheletd.api.planning import Planning
 from roheletd.api.reading import Reading
+from roheletd.api.recalling import Recalling
 from roheletd.api.rolling import Rolling
+from roheletd.api.storing import Storing
 from roheletd.api.streaming import Streaming
 
 
@@ -28,6 +30,8 @@ class Operations(
     Exporting,
     Extending,
     Belonging,
+    Storing,
     Streaming,
+    Recalling,
 ):
     """The verbs of one daemon."""

@@ -1,12 +1,10 @@
 """The verbs that change how a service runs, and those that show how far such a change is."""
 
-from roheletd.allocation.turnover import min_available
 from roheletd.api import views
 from roheletd.api.grounds import Grounds
 from roheletd.api.problems import NotFound
 from roheletd.cluster.commands import Restart, RollBack, Scale
-from roheletd.cluster.rollout import available, standing
-from roheletd.model import Placement
+from roheletd.cluster.rollout import holdup, standing, turn_of
 
 
 class Rolling(Grounds):
@@ -31,6 +29,9 @@ class Rolling(Grounds):
             raise NotFound(f"there is no service {request.name}")
         here, last = standing(self._state, self._soft, known), known.rollout
         trouble = here.trouble if known.is_changing else ""
+        waits = self._waiting().get(request.name, "")
+        if known.is_changing:
+            waits = holdup(self._state, self._soft, known, waits)
         return views.RolloutView(
             service=request.name,
             state=last.state if last else None,
@@ -42,7 +43,7 @@ class Rolling(Grounds):
             old=here.old,
             failed=here.failed,
             reason=(last.reason if last else "") or trouble,
-            waiting=self._waiting().get(request.name, ""),
+            waiting=waits,
             rollback_to=known.before.revision if known.before else None,
         )
 
@@ -59,17 +60,8 @@ class Rolling(Grounds):
                 views.Leaving(
                     instance=name,
                     state=uses[name].state if name in uses else "placed",
-                    waiting=waiting.get(at.service) or self._turn_of(at),
+                    waiting=turn_of(self._state, self._soft, at, waiting.get(at.service, "")),
                 )
                 for name, at in sorted(left.items())
             ),
         )
-
-    def _turn_of(self, at: Placement) -> str:
-        service = self._state.services[at.service].service
-        healthy = available(self._state, self._soft)
-        count = sum(it.instance in healthy for it in self._state.placements_of(at.service))
-        least = min_available(service)
-        if service.update.order == "stop-first" and count <= least < service.replicas:
-            return f"{count} of {service.replicas} are healthy, and {least} have to be"
-        return "its turn comes"

@@ -17,6 +17,7 @@ from roheletd.api.attaching import EXEC
 from roheletd.api.flow import NDJSON, Flow
 from roheletd.api.operations import Operations
 from roheletd.api.problems import NotFound
+from roheletd.api.recalling import EventsAsked
 from roheletd.api.table import OPERATIONS, Operation
 from roheletd.errors import RoheletError
 
@@ -150,6 +151,16 @@ FLOWS = (
         request=views.LogsAsked,
         response=None,
         run=Operations.logs,
+        media_type=NDJSON,
+    ),
+    Route(
+        name="all-events",
+        method="GET",
+        path="/api/v1/cluster/events",
+        summary="What happened on all nodes, in order of time: one JSON object for each event.",
+        request=EventsAsked,
+        response=None,
+        run=Operations.recall,
         media_type=NDJSON,
     ),
     Route(

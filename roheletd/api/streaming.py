@@ -10,9 +10,9 @@ from roheletd.api import views
 from roheletd.api.attaching import EXEC, Talker, begin
 from roheletd.api.collaborators import Conversation, Streams
 from roheletd.api.explaining import or_rather
-from roheletd.api.flow import NDJSON, Flow, Read, Write
+from roheletd.api.flow import NDJSON, Flow, Read, Write, last_line
 from roheletd.api.grounds import Grounds
-from roheletd.api.problems import NotFound, problem_of
+from roheletd.api.problems import NotFound
 from roheletd.cluster.state import slot
 from roheletd.cluster.streams import (
     PIECE_BYTES_MAX,
@@ -41,12 +41,6 @@ class LogRecord(Struct, frozen=True):
     line: str
 
 
-class LogEnd(Struct, frozen=True):
-    """The last record; without it the answer is not whole. `end`: why it is not all there is."""
-
-    end: str
-
-
 class Streaming(Grounds):
     """Look into instances, wherever they run."""
 
@@ -70,9 +64,9 @@ class Streaming(Grounds):
 
             await write(b"")
             await self._way().read(query, emit)
-            await write(_encoder.encode(LogEnd("")) + b"\n")
+            await write(last_line())
 
-        return Flow(media_type=NDJSON, run=run, closing=_log_end)
+        return Flow(media_type=NDJSON, run=run, closing=last_line)
 
     async def exec(self, request: views.ExecAsked, _id: str) -> views.ExecResult:
         """Run a command within a running instance, and give what it wrote and how it ended."""
@@ -159,10 +153,6 @@ class Streaming(Grounds):
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
-
-
-def _log_end(error: RoheletError) -> bytes:
-    return _encoder.encode(LogEnd(problem_of(error).reason)) + b"\n"
 
 
 async def _result(talk: Conversation, given: bytes) -> views.ExecResult:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from roheletd.api import configuration, exports, views
 from roheletd.api.operations import Operations
 from roheletd.api.registry import Registry, RegistryAsked
+from roheletd.api.volumes import VolumeList, VolumesAsked, VolumeToRemove
 
 
 class Operation(Struct, frozen=True):
@@ -265,6 +266,15 @@ OPERATIONS = (
         views.ExecResult,
         Operations.exec,
         over_mqtt=False,
+    ),
+    Operation("volumes", "GET", "/api/v1/volumes", VolumesAsked, VolumeList, Operations.volumes),
+    Operation(
+        "remove-volume",
+        "DELETE",
+        "/api/v1/volumes/{name}",
+        VolumeToRemove,
+        views.Changes,
+        Operations.remove_volume,
     ),
     Operation("use", "GET", "/api/v1/use/{name}", views.ByName, views.ServiceUse, Operations.use),
     Operation(

@@ -308,10 +308,11 @@ class Instances(Response, frozen=True):
 class RolloutView(Response, frozen=True):
     """How far the last change of a service is, in instances.
 
-    `state` is null for a service that was never changed. `new` instances are of `target`, the
-    revision that is rolled out; `settled` of them are healthy for long enough, `failed` are not;
-    `old` ones are to be replaced. `reason` says why it was given up or rolled back, `waiting` what
-    it waits for. `rollback_to` is the revision that `rollback` would go to.
+    `state` is null for a service that was never changed, or of which nothing ran when it last was.
+    `new` instances are of `target`, the revision that is rolled out; `settled` of them are healthy
+    for long enough, `failed` are not; `old` ones are to be replaced. `reason` says why it was given
+    up or rolled back, `waiting` what it waits for. `rollback_to` is the revision that `rollback`
+    would go to.
     """
 
     service: str

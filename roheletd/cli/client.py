@@ -136,8 +136,8 @@ class Client:
         """`body` is left out where the address says it all."""
         return self._change("POST", path, b"" if body is None else json.dumps(body).encode())
 
-    def delete(self, path: str, name: str) -> Answer:
-        return self._change("DELETE", f"{path}/{quoted(name)}", b"")
+    def delete(self, path: str, name: str, query: str = "") -> Answer:
+        return self._change("DELETE", f"{path}/{quoted(name)}{query}", b"")
 
     def _change(self, method: str, path: str, body: bytes) -> Answer:
         headers = {"Idempotency-Key": os.urandom(16).hex(), **self._headers(has_body=bool(body))}

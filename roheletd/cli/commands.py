@@ -72,6 +72,18 @@ def _registry() -> Commands:
     return registry.COMMANDS
 
 
+def _volumes() -> Commands:
+    from roheletd.cli import volumes
+
+    return volumes.COMMANDS
+
+
+def _events() -> Commands:
+    from roheletd.cli import events
+
+    return events.COMMANDS
+
+
 def _streams() -> Commands:
     from roheletd.cli import streams
 
@@ -125,7 +137,9 @@ _MODULES: Mapping[str, Callable[[], Commands]] = {
     "compose": _compose,
     "export": _export,
     "registry": _registry,
+    "volume": _volumes,
     **dict.fromkeys(("logs", "exec"), _streams),
+    "events": _events,
     "top": _top,
     "orchestration": _orchestration,
     "algorithm": _algorithm,

@@ -1,6 +1,5 @@
 """The daemon's answers as text for people. Pure: one function per answer, values in, lines out."""
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -171,8 +170,11 @@ def trouble(view: Value) -> str:
     failures, last = view.get("failures", 0), view.get("last_failure", "")
     if view.get("reason") or not (failures and last):
         return str(view.get("reason", ""))
-    times = "once" if failures == 1 else f"{failures} times in a row"
-    return f"failed {times} lately: {last}"
+    return f"failed {in_a_row(failures)} lately: {last}"
+
+
+def in_a_row(failures: int) -> str:
+    return "once" if failures == 1 else f"{failures} times in a row"
 
 
 _INSTANCE_COLUMNS = (
@@ -205,23 +207,6 @@ def _instance_row(view: Value) -> tuple[str | Cell, ...]:
 def leader(answer: Value, style: Style) -> list[str]:
     name = answer["leader"] or Cell("none: no change is possible until one is elected", "red")
     return pairs([("leader", name), ("term", str(answer["term"]))], style)
-
-
-def events(answer: Value, style: Style) -> list[str]:
-    return [line for event in answer["events"] for line in event_lines(event, style)]
-
-
-def event_lines(event: Value, style: Style) -> list[str]:
-    """One event: when, what, about which thing, and why."""
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["at_s"]))
-    text = f"{event['kind']} {event['subject']}"
-    reason = event.get("reason", "")
-    line = clean(f"{text}: {reason}" if reason else text)
-    first, *more = wrapped(line, style.width - len(when) - 2 if style.width else 0)
-    return [
-        f"{style.paint(when, 'dim')}  {first}",
-        *(" " * (len(when) + 4) + part for part in more),
-    ]
 
 
 def changes(answer: Value, style: Style) -> list[str]:

@@ -11,6 +11,7 @@ from roheletd.cli.algorithm_verbs import add_algorithm
 from roheletd.cli.cluster_verbs import add_cluster
 from roheletd.cli.compose_verbs import add_compose
 from roheletd.cli.configuration_verbs import add_configmap, add_secret
+from roheletd.cli.event_verb import add_events
 from roheletd.cli.export_verbs import add_export
 from roheletd.cli.options import (
     QUICKSTART_TIMEOUT_S,
@@ -45,6 +46,7 @@ from roheletd.cli.rolling_verbs import (
 )
 from roheletd.cli.stream_verbs import add_exec, add_logs, add_top
 from roheletd.cli.verbs import add_orchestration
+from roheletd.cli.volume_verbs import add_volume
 
 _EPILOG = """\
 exit codes:
@@ -101,12 +103,6 @@ def build(names: Collection[str] | None = None) -> argparse.ArgumentParser:
         if names is None or name in names:
             add(commands, name)
     return parser
-
-
-def _event_number(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected the number of an event, got {text!r}")
-    return int(text)
 
 
 # --- the commands
@@ -189,23 +185,6 @@ def _add_run(commands: Commands, name: str) -> None:
     )
     parser.add_argument("--config", metavar="FILE", help="YAML or JSON (default: all defaults)")
     data_dir_option(parser)
-
-
-def _add_events(commands: Commands, name: str) -> None:
-    parser = add_command(
-        commands,
-        name,
-        text="List what happened on this node since its daemon started, with the reasons.",
-        examples=(
-            "roheletd events --follow",
-            "roheletd events --follow -o json      one JSON object per line",
-        ),
-    )
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens next")
-    parser.add_argument(
-        "--after", type=_event_number, default=0, metavar="SEQ", help="only events after this one"
-    )
-    daemon_options(parser)
 
 
 def _add_why(commands: Commands, name: str) -> None:
@@ -305,7 +284,7 @@ _COMMANDS: dict[str, Add] = {
     "services": _add_listing,
     "instances": _add_listing,
     "leader": _add_listing,
-    "events": _add_events,
+    "events": add_events,
     "why": _add_why,
     "logs": add_logs,
     "exec": add_exec,
@@ -325,6 +304,7 @@ _COMMANDS: dict[str, Add] = {
     "drain": add_drain,
     "undrain": add_undrain,
     "node": add_node,
+    "volume": add_volume,
     "compose": add_compose,
     "export": add_export,
     "configmap": add_configmap,

@@ -10,7 +10,16 @@ from roheletd.cli.client import Client, quoted
 from roheletd.cli.compose_file import Values, refuse_what_is_anothers, set_values, wanted
 from roheletd.cli.options import Command
 from roheletd.cli.tables import plural
-from roheletd.cli.terminal import Progress, client_of, note, readable, show, style_of
+from roheletd.cli.terminal import (
+    Progress,
+    agreed,
+    client_of,
+    is_watched,
+    note,
+    readable,
+    show,
+    style_of,
+)
 
 
 def _what_if(args: argparse.Namespace) -> int:
@@ -36,7 +45,7 @@ def _apply(args: argparse.Namespace) -> int:
     body: dict[str, Any] = {**found.asked, "prune": args.prune}
     client, page = client_of(args), planning_page.applied
     refuse_what_is_anothers(client, found)
-    if not args.yes and _is_watched():
+    if not args.yes and is_watched():
         plan = _shown_plan(client, body)
         if (plan["changes"] or found.values) and not _confirmed(plan["changes"], found.values):
             note("nothing was changed")
@@ -48,11 +57,6 @@ def _apply(args: argparse.Namespace) -> int:
         answer = client.post("/api/v1/apply", body)
     show(args, answer, page)
     return 0
-
-
-def _is_watched() -> bool:
-    """Whether there is somebody to ask."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _shown_plan(client: Client, body: Mapping[str, Any]) -> Any:
@@ -68,9 +72,7 @@ def _confirmed(changes: int, values: Sequence[Values]) -> bool:
     todo = f"{changes} {plural(changes, 'change', 'changes')}"
     if values:
         todo += f", and {' and '.join(str(each) for each in values)} to set"
-    sys.stderr.write(f"Do it ({todo})? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return agreed(f"Do it ({todo})?")
 
 
 def _cordon(verb: str) -> Command:

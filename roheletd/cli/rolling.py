@@ -32,7 +32,7 @@ def _changed(args: argparse.Namespace, verb: str) -> int:
         return _done(args, f"{_of_service(args)}/{verb}")
     with Progress("waiting for the daemon"):
         client_of(args).post(f"{_of_service(args)}/{verb}")
-    return _follow_rollout(args)
+    return _follow_rollout(args, back=verb == "rollback")
 
 
 def _rollout_status(args: argparse.Namespace) -> int:
@@ -44,7 +44,8 @@ def _rollout_status(args: argparse.Namespace) -> int:
     return 0
 
 
-def _follow_rollout(args: argparse.Namespace) -> int:
+def _follow_rollout(args: argparse.Namespace, *, back: bool = False) -> int:
+    """`back`: somebody asked to go back, so that it is done once that is."""
     path = f"{_of_service(args)}/rollout"
     last = _looked_on(
         args,
@@ -52,7 +53,8 @@ def _follow_rollout(args: argparse.Namespace) -> int:
         rolling_page.rollout_line,
         lambda value: value["state"] in ("running", "rolling back"),
     )
-    return REFUSED if last["state"] in ("rolled back", "paused") else 0
+    failed = ("paused",) if back else ("paused", "rolled back")
+    return REFUSED if last["state"] in failed else 0
 
 
 def _drain(args: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ _COLOURS = {"completed": "green", "rolled back": "red", "paused": "red", "rollin
 def rollout(answer: Value, style: Style) -> list[str]:
     """One service: where it is between two revisions, and why it stands."""
     if answer["state"] is None:
-        return [f"{answer['service']} was never changed: revision {answer['target']}"]
+        return [_without(answer), *_way_back(answer)]
     rows = [
         ("service", answer["service"]),
         ("rollout", Cell(answer["state"], _COLOURS.get(answer["state"], ""))),
@@ -23,15 +23,27 @@ def rollout(answer: Value, style: Style) -> list[str]:
     for label, text in (("because", answer["reason"]), ("waits", answer["waiting"])):
         if text:
             lines += wrapped(clean(f"{label}: {text}"), style.width)
-    if answer["rollback_to"] is not None:
-        lines.append(f"`roheletd rollback {answer['service']}` goes to {answer['rollback_to']}")
-    return lines
+    return lines + _way_back(answer)
+
+
+def _without(answer: Value) -> str:
+    """There is no rollout to tell of."""
+    name, target = answer["service"], answer["target"]
+    if answer["rollback_to"] is None:
+        return f"{name} was never changed: revision {target}"
+    return f"{name} had no instance to replace when it was changed: revision {target}"
+
+
+def _way_back(answer: Value) -> list[str]:
+    if answer["rollback_to"] is None:
+        return []
+    return [f"`roheletd rollback {answer['service']}` goes to {answer['rollback_to']}"]
 
 
 def rollout_line(answer: Value, style: Style) -> list[str]:
     """The same in one line, for somebody who looks on."""
     if answer["state"] is None:
-        return rollout(answer, style)
+        return [_without(answer)]
     state = style.paint(answer["state"], _COLOURS.get(answer["state"], ""))
     why = answer["reason"] or answer["waiting"]
     return [f"{state}: {_counts(answer)}" + (clean(f" ({why})") if why else "")]

@@ -42,10 +42,10 @@ def _logs(args: argparse.Namespace) -> int:
     path = f"/api/v1/logs/{quoted(args.name)}?{urlencode(asked)}"
     connection, rest = client_of(args).opened("GET", path)
     with connection:
-        return _Shown(args, style_of(sys.stdout)).all(_records(connection, rest))
+        return _Shown(args, style_of(sys.stdout)).all(records_of(connection, rest))
 
 
-def _records(connection: socket.socket, received: bytes) -> Iterator[list[bytes]]:
+def records_of(connection: socket.socket, received: bytes) -> Iterator[list[bytes]]:
     """Whole lines of the answer, as many at once as have come."""
     while True:
         *whole, received = received.split(b"\n")

@@ -53,6 +53,18 @@ def note(text: str) -> None:
     sys.stderr.write(f"note: {clean(text)}\n")
 
 
+def is_watched() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def agreed(question: str) -> bool:
+    """What somebody at the terminal says to it; nothing is no."""
+    sys.stderr.write(f"{clean(question)} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def client_of(args: argparse.Namespace) -> Client:
     """The daemon that the options name."""
     address = address_of(url=args.url, data_dir=args.data_dir)

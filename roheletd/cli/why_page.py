@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roheletd.cli import verdicts
-from roheletd.cli.pages import duration, instance_state, trouble
+from roheletd.cli.pages import duration, in_a_row, instance_state, trouble
 from roheletd.cli.tables import Cell, Column, Style, clean, table, wrapped
 from roheletd.cli.verdicts import limited
 
@@ -125,8 +125,23 @@ def _instances(placed: Sequence[Value], style: Style) -> list[str]:
     columns: Sequence[Column] = _COLUMNS
     if len(rows) > _EXPLAINED_MAX:
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    reasons = [trouble(view) for view in shown]
+    reasons = [_story(view) for view in shown]
     return [*table(columns, rows, style, reasons), *more]
+
+
+def _story(view: Value) -> str:
+    """What is wrong with it or was lately, and where each of its failures is told."""
+    parts = [trouble(view)] if trouble(view) else []
+    failures, last = view.get("failures", 0), view.get("last_failure", "")
+    if view.get("reason") and failures:
+        again = "" if last in view["reason"] else f", last: {last}"
+        if failures > 1 or again:
+            parts.append(f"failed {in_a_row(failures)}{again}")
+    if restarts := view.get("restarts", 0):
+        count = "one restart" if restarts == 1 else f"{restarts} restarts"
+        more = f"{count} so far: " if restarts > failures else ""
+        parts.append(f"{more}`roheletd events {view['instance']}` tells why")
+    return "; ".join(parts)
 
 
 _EXPLAINED_MAX = 5

@@ -1,7 +1,8 @@
 """Commands: the only way the agreed state changes. Each becomes one entry of the log.
 
 Inside an entry they are msgpack maps tagged by `command`, so that an entry stays readable by a
-version that added fields with defaults.
+version that added fields with defaults. They are closed: a version that lacks such a field must not
+read on without it, or its state would become another one (see `applier.UnknownEntry`).
 """
 
 from typing import Annotated
@@ -16,7 +17,7 @@ from roheletd.fields import ConfigKey, LabelKey, Name, Text
 from roheletd.model import Member, Node, Placement, Service
 
 
-class Command(Struct, frozen=True, kw_only=True, tag_field="command"):
+class Command(Struct, frozen=True, kw_only=True, tag_field="command", forbid_unknown_fields=True):
     """Root of the union."""
 
 
@@ -99,6 +100,12 @@ class LabelNode(OfNode, frozen=True, tag="label-node"):
     removed: Annotated[tuple[LabelKey, ...], Meta(max_length=256)] = ()
 
 
+class ForgetHome(OfNode, frozen=True, tag="forget-home"):
+    """The data that an instance had on a node is deleted: it is not bound to that any more."""
+
+    instance: Text
+
+
 class Configure(Command, frozen=True):
     """About one config map or one secret."""
 
@@ -178,6 +185,7 @@ AnyCommand = (
     | Cordon
     | Drain
     | LabelNode
+    | ForgetHome
     | SetConfigMap
     | RemoveConfigMap
     | SetSecret
@@ -188,7 +196,7 @@ AnyCommand = (
 )
 
 
-class Proposal(Struct, frozen=True, kw_only=True):
+class Proposal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A command under an id of the sender's making: sent twice, it is applied once."""
 
     id: str

@@ -26,7 +26,7 @@ GENERATIONS_MAX = 10
 """Of one config map or secret; an edition that needs one of before uses the oldest that is left."""
 
 
-class Sealed(Struct, frozen=True, array_like=True, eq=False):
+class Sealed(Struct, frozen=True, array_like=True, eq=False, forbid_unknown_fields=True):
     """An encrypted value. `mark` is equal for equal values of the same key of the same secret."""
 
     box: bytes
@@ -42,7 +42,7 @@ class Sealed(Struct, frozen=True, array_like=True, eq=False):
 Content = bytes | Sealed
 
 
-class Generation(Struct, frozen=True, kw_only=True):
+class Generation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All values by key, as the entry of the log left them that is `version`."""
 
     version: int
@@ -53,7 +53,7 @@ class Generation(Struct, frozen=True, kw_only=True):
         return size_bytes(self.values)
 
 
-class SavedConfiguration(Struct, frozen=True, kw_only=True):
+class SavedConfiguration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The generations by name, the newest last."""
 
     config_maps: dict[str, tuple[Generation, ...]] = {}
@@ -130,9 +130,10 @@ class Configuration:
             None,
         )
 
-    def size_bytes(self) -> int:
-        """Of all generations of all of them."""
-        return sum(it.size_bytes for kept in self._all() for it in kept)
+    def size_bytes(self, editions: Iterable[Edition]) -> int:
+        """Of all generations of all of them that are needed, for these are all editions."""
+        by_name = (kept for of_kind in self._needed(editions).values() for kept in of_kind.values())
+        return sum(it.size_bytes for kept in by_name for it in kept)
 
     def set(
         self,
@@ -143,16 +144,14 @@ class Configuration:
         index: int,
         editions: Iterable[Edition],
     ) -> None:
-        """A new generation; of the older ones, those stay that one of the `editions` uses."""
-        before = self._generations[kind].get(name, ())
-        used = {
-            self.version_for(kind, name, edition.revision)
-            for edition in editions
-            if any((kind, name) == (of, item.name) for of, item in inclusions(edition.service))
-        }
-        kept = [it for it in before if it.version in used]
+        """A new generation; of older ones, also of others, those stay that an edition uses.
+
+        `editions` are those of all services.
+        """
         new = Generation(version=index, values=dict(values))
-        self._generations[kind][name] = (*kept, new)[-GENERATIONS_MAX:]
+        self._generations[kind][name] = (*self._generations[kind].get(name, ()), new)
+        self._generations = self._needed(editions)
+        self._generations[kind][name] = self._generations[kind][name][-GENERATIONS_MAX:]
 
     def remove(self, kind: Kind, name: str) -> None:
         del self._generations[kind][name]
@@ -165,6 +164,21 @@ class Configuration:
             assert versions == sorted(set(versions)), versions
             assert 0 < versions[0] <= versions[-1] <= index, versions
             assert all(it.values for it in kept), "nothing is no value"
+
+    def _needed(self, editions: Iterable[Edition]) -> dict[Kind, dict[str, tuple[Generation, ...]]]:
+        """The newest generation of each, and those that one of the editions uses."""
+        used = {
+            (kind, item.name, self.version_for(kind, item.name, edition.revision))
+            for edition in editions
+            for kind, item in inclusions(edition.service)
+        }
+        return {
+            kind: {
+                name: (*(it for it in kept[:-1] if (kind, name, it.version) in used), kept[-1])
+                for name, kept in self._generations[kind].items()
+            }
+            for kind in KINDS
+        }
 
     def _all(self) -> Iterator[tuple[Generation, ...]]:
         return (kept for kind in KINDS for kept in self._generations[kind].values())

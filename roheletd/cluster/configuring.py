@@ -56,7 +56,7 @@ def outcome_of_configuring(command: Configure, state: ClusterState) -> Outcome:
             reason=f"{kind} {name} would have {size} bytes, and one has at most {ONE_BYTES_MAX}: "
             "put large files into the image or a volume"
         )
-    if (total := state.configuration.size_bytes() + size) > ALL_BYTES_MAX:
+    if (total := state.configuration.size_bytes(state.editions()) + size) > ALL_BYTES_MAX:
         return Rejected(
             reason=f"all config maps and secrets, with those that a rollback needs, would have "
             f"{total} bytes, and have at most {ALL_BYTES_MAX}: remove what is not needed"

@@ -7,16 +7,17 @@ leads next goes on where the last leader was.
 
             change                all replaced and healthy
     (none) -------> running ----------------------------------> completed
-      ^               |  |  an instance failed, or no progress
-      |     change    |  +------------> paused       (`on_failure: pause`, or nothing to go back to)
-      +---------------+  +-> rolling back ----------> rolled back
+      ^               |  |  an instance failed, or no progress       ^
+      |     change    |  +------------> paused ----------------------+  all is well after all
+      +---------------+  |              (`on_failure: pause`, or nothing to go back to)
+                         +-> rolling back ----------> rolled back
 """
 
 from typing import Literal
 
-from msgspec import Struct
 from msgspec.structs import replace
 
+from roheletd.fields import Value
 from roheletd.model import Service
 
 AROUND_INSTANCES = (
@@ -39,17 +40,16 @@ EDITIONS_MAX = 8
 """Old editions that instances may still run; those of more are replaced at once."""
 
 Progress = Literal["running", "rolling back", "completed", "rolled back", "paused"]
-UNFINISHED: frozenset[Progress] = frozenset({"running", "rolling back"})
 
 
-class Edition(Struct, frozen=True, kw_only=True):
+class Edition(Value, frozen=True, kw_only=True):
     """A service as one entry of the log made it."""
 
     service: Service
     revision: int
 
 
-class Rollout(Struct, frozen=True, kw_only=True):
+class Rollout(Value, frozen=True, kw_only=True):
     """The last change of a service: from one revision to another, `begun_at` which entry.
 
     `reason` says why it failed, `failed` is the revision that did.
@@ -62,12 +62,8 @@ class Rollout(Struct, frozen=True, kw_only=True):
     reason: str = ""
     failed: int | None = None
 
-    @property
-    def is_unfinished(self) -> bool:
-        return self.state in UNFINISHED
 
-
-class Definition(Struct, frozen=True, kw_only=True):
+class Definition(Value, frozen=True, kw_only=True):
     """A service and its history.
 
     `before` is what a rollback goes back to: the last edition that was wholly rolled out. `old`
@@ -87,7 +83,7 @@ class Definition(Struct, frozen=True, kw_only=True):
 
     @property
     def is_changing(self) -> bool:
-        return self.rollout is not None and self.rollout.is_unfinished
+        return self.rollout is not None and self.rollout.state in ("running", "rolling back")
 
     @property
     def is_paused(self) -> bool:

@@ -1,6 +1,7 @@
 """What has to be there before an instance is started: `depends_on`.
 
-It holds back starts and nothing else: what runs goes on when what it depends on ends.
+It holds back starts and nothing else: what runs goes on when what it depends on ends. So nothing
+that runs is replaced either, while the next one would not be started.
 """
 
 from collections.abc import Iterable
@@ -21,15 +22,16 @@ def held_back(state: ClusterState, soft: SoftState, instances: Iterable[str]) ->
         if at is None:
             continue
         if at.service not in by_service:
-            by_service[at.service] = _missing(state, soft, state.edition_of(at).service)
+            by_service[at.service] = unmet(state, soft, state.edition_of(at).service)
         if reason := by_service[at.service]:
             reasons[name] = reason
     return reasons
 
 
-def _missing(state: ClusterState, soft: SoftState, service: Service) -> str:
-    unmet = (it for it in service.depends_on if not _is_met(state, soft, it))
-    return next((_waits_for(state, it) for it in unmet), "")
+def unmet(state: ClusterState, soft: SoftState, service: Service) -> str:
+    """What an instance of `service` would have to wait for now; empty: for nothing."""
+    missing = (it for it in service.depends_on if not _is_met(state, soft, it))
+    return next((_waits_for(state, it) for it in missing), "")
 
 
 def _is_met(state: ClusterState, soft: SoftState, dependency: Dependency) -> bool:

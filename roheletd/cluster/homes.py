@@ -2,8 +2,8 @@
 
 An instance with such a volume goes nowhere else: on another node it would find an empty one. It
 waits for its node, unless its service lets it leave its data behind (`movable`). What is known is
-kept until the service or the node is forgotten, also while the slot is empty: a service that is
-scaled up again finds its data.
+kept until the service or the node is forgotten or the data is deleted, also while the slot is
+empty: a service that is scaled up again finds its data.
 """
 
 from collections.abc import Collection, Mapping
@@ -37,6 +37,11 @@ class Homes:
     def forget_node(self, name: str) -> None:
         """It does not come back, and neither does the data."""
         for instance in [it for it, node in self.by_instance.items() if node == name]:
+            del self.by_instance[instance]
+
+    def forget(self, instance: str, node: str) -> None:
+        """Its data is not on `node` any more, if it was."""
+        if self.by_instance.get(instance) == node:
             del self.by_instance[instance]
 
     def check(self, services: Collection[str], nodes: Collection[str]) -> None:

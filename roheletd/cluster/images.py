@@ -25,10 +25,7 @@ class StoredImage(Struct, frozen=True, kw_only=True):
 def needed(state: ClusterState) -> frozenset[str]:
     """`short_name` of every image that a placement may still ask for."""
     return frozenset(
-        short_name(edition.service.image)
-        for known in state.services.values()
-        for edition in (known.now, *((known.before,) if known.before else ()), *known.old)
-        if edition.service.image
+        short_name(edition.service.image) for edition in state.editions() if edition.service.image
     )
 
 

@@ -29,6 +29,7 @@ from roheletd.cluster.reconcile import (
     Remove,
     Run,
     Stop,
+    preference,
     reconcile,
 )
 from roheletd.cluster.uses import Measurable, Threads, Use, Uses
@@ -87,7 +88,7 @@ class Instances:
         """
         listed = [item for item in containers if not item.stranger]
         busy = self._busy | self._busy_when_asked
-        earlier, self._containers = self._containers, {item.instance: item for item in listed}
+        earlier, self._containers = self._containers, _by_instance(listed, desired)
         ids = {item.id for item in listed}
         stuck = {key: past for key, past in self._histories.items() if key in ids}
         happenings: list[Happening] = []
@@ -291,6 +292,18 @@ class Instances:
         if container is not None and container.digest != before.digest:
             return before
         return observed(before, container, spec.health, now_s)
+
+
+def _by_instance(
+    listed: Iterable[Container], desired: Mapping[str, InstanceSpec]
+) -> dict[str, Container]:
+    """Of several copies of one instance the one that is to stay."""
+
+    def last_stays(item: Container) -> tuple[bool, tuple[bool, float, str]]:
+        spec = desired.get(item.instance)
+        return spec is None or spec.digest != item.digest, preference(item)
+
+    return {item.instance: item for item in sorted(listed, key=last_stays, reverse=True)}
 
 
 def _healthy_for_s(history: History, now_s: float) -> float | None:

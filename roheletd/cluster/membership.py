@@ -48,12 +48,17 @@ class Membership:
         self._hints: dict[str, set[int]] = {}
         self._doubted: set[str] = set()
         self._unfit: set[str] = set()
-        self.hears_all = True
-        """False on a node that does not hear what others report, and so cannot judge."""
+        self._hears_all = True
 
     def expect(self, nodes: Iterable[str], now_s: float) -> None:
         """These are the nodes that ought to be heard: the silence of new ones counts from now."""
         self._expected_s = {node: self._expected_s.get(node, now_s) for node in nodes}
+
+    def hear(self, now_s: float, *, everybody: bool) -> None:
+        """Whether we hear what all others report. Who does not cannot judge, and loses nobody."""
+        if everybody and not self._hears_all:
+            self.listen_anew(now_s)
+        self._hears_all = everybody
 
     def listen_anew(self, now_s: float) -> None:
         """We were cut off or stopped until now: that nothing was heard says nothing of others."""
@@ -97,7 +102,7 @@ class Membership:
     def liveness(self, node: str, now_s: float) -> Liveness:
         if node == self._me:
             return "alive"
-        if not self.hears_all:
+        if not self._hears_all:
             return "unknown"
         if self.lost_since_s(node, now_s) is not None:
             return "lost"
@@ -138,6 +143,6 @@ class Membership:
     def _loss_s(self, node: str) -> float | None:
         """When silence will have lasted for so long that the node is lost."""
         since_s = self._heard_s.get(node, self._expected_s.get(node))
-        if node == self._me or since_s is None:
+        if node == self._me or since_s is None or not self._hears_all:
             return None
         return max(since_s, self._listening_s) + self._limits.lost_after_s

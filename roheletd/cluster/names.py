@@ -62,17 +62,17 @@ class Zone(Struct, frozen=True, kw_only=True):
         return f"{self.cluster}.{TOP}".lower()
 
     def meaning(self, name: str) -> Meaning:
-        if name in {TOP, self.origin, f"nodes.{self.origin}"}:
+        if name in {TOP, self.origin}:
             return EMPTY
         rest = name.removesuffix(f".{self.origin}")
         if rest == name:
             return NOTHING
         within, _, last = rest.rpartition(".")
-        if within and last == "nodes":
+        if within and last == "nodes" and not within.startswith("_"):
             return self._node(within)
         ports = self.ports(last)
         if ports is None:
-            return NOTHING
+            return EMPTY if rest == "nodes" else NOTHING
         return self._targets(within, ports) if within else self._service(ports)
 
     def _node(self, name: str) -> Meaning:
@@ -87,10 +87,11 @@ class Zone(Struct, frozen=True, kw_only=True):
         self.rng.shuffle(others)
         return Meaning(exists=True, addresses=_addresses(map(self.address, (*here, *others))))
 
-    def _targets(self, within: str, ports: Iterable[ServicePort]) -> Meaning:
+    def _targets(self, within: str, ports: Collection[ServicePort]) -> Meaning:
         asked = _SRV.fullmatch(within)
         if asked is None:
-            return NOTHING
+            # Where there are names below, there is this one: some ask from above, step by step.
+            return EMPTY if within in {f"_{it.protocol}" for it in ports} else NOTHING
         wanted = int(asked[1]), asked[2]
         found = [it for it in ports if (it.port, it.protocol) == wanted]
         targets = [
@@ -134,11 +135,11 @@ def _same(name: str, names: Collection[str]) -> str | None:
 
 def _addresses(hosts: Iterable[str]) -> tuple[str, ...]:
     """A node whose address is a name of another zone is told by nobody here."""
-    found = [host for host in hosts if _is_address(host)]
+    found = [host for host in hosts if is_address(host)]
     return tuple(dict.fromkeys(found))[:RECORDS_MAX]
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:

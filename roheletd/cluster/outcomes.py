@@ -14,6 +14,7 @@ from roheletd.cluster.commands import (
     Cordon,
     Drain,
     EndRollout,
+    ForgetHome,
     Found,
     JoinNode,
     LabelNode,
@@ -32,7 +33,7 @@ from roheletd.cluster.commands import (
 from roheletd.cluster.configuring import outcome_of_configuring, refusal_of_missing
 from roheletd.cluster.definition import Definition, ended
 from roheletd.cluster.registration import registered, relabelled
-from roheletd.model import Node, Placement, node_of
+from roheletd.model import Node, Placement, Service, node_of
 
 if TYPE_CHECKING:
     from roheletd.cluster.state import ClusterState
@@ -105,20 +106,27 @@ def _of_services(command: AddServices, state: ClusterState) -> Outcome:
             )
         else:
             changed[service.name] = "unchanged" if known.service == service else "updated"
-    if waiting := _waits_for_itself(command, state):
+    refusal = _clash(command.services, state, leaving=command.removed)
+    return refusal or _queue_is_full(command, state) or Applied(changed=changed)
+
+
+def _clash(
+    services: tuple[Service, ...], state: ClusterState, *, leaving: tuple[str, ...] = ()
+) -> Rejected | None:
+    """What there is already that these cannot be beside, or what is not there that they need."""
+    if waiting := _waits_for_itself(services, state):
         return Rejected(reason=waiting)
-    if taken := state.service_ports.conflict(command.services, leaving=command.removed):
+    if taken := state.service_ports.conflict(services, leaving=leaving):
         return Rejected(reason=taken)
-    refusal = refusal_of_missing(command.services, state) or _queue_is_full(command, state)
-    return refusal or Applied(changed=changed)
+    return refusal_of_missing(services, state)
 
 
-def _waits_for_itself(command: AddServices, state: ClusterState) -> str:
+def _waits_for_itself(new: tuple[Service, ...], state: ClusterState) -> str:
     """Whatever is added may close a circle only if it waits for something itself."""
-    if not any(service.depends_on for service in command.services):
+    if not any(service.depends_on for service in new):
         return ""
     services = {name: known.service for name, known in state.services.items()}
-    found = circle(services | {service.name: service for service in command.services})
+    found = circle(services | {service.name: service for service in new})
     way = " -> ".join(found)
     return way and f"none of these would ever start, as each waits for the next: {way} (depends_on)"
 
@@ -166,14 +174,15 @@ def _of_rollback(known: Definition, state: ClusterState) -> Outcome:
             reason=f"service {name} has nothing to go back to: it was not changed, or what it was "
             "changed from had failed"
         )
-    if (refusal := refusal_of_missing((known.before.service,), state)) is not None:
+    if (refusal := _clash((known.before.service,), state)) is not None:
         return refusal
     return Applied(changed={name: f"rolling back to revision {known.before.revision}"})
 
 
 def _of_end(command: EndRollout, known: Definition) -> Outcome:
     rollout = known.rollout
-    if rollout is None or not rollout.is_unfinished or rollout.target != command.target:
+    may_end = known.is_changing or (known.is_paused and command.succeeded)
+    if rollout is None or not may_end or rollout.target != command.target:
         return Rejected(reason=f"service {known.service.name} has no such rollout any more")
     after = ended(known, rollout.begun_at, succeeded=command.succeeded, reason=command.reason)
     assert after.rollout is not None, "it has ended, and is remembered"
@@ -204,6 +213,8 @@ def _of_node(command: OfNode, state: ClusterState) -> Outcome:
     if name not in state.registrations:
         return _no_node(name)
     match command:
+        case ForgetHome(instance=instance):
+            return _of_home(instance, name, state)
         case Cordon(cordoned=False) if name in state.draining:
             return Rejected(
                 reason=f"node {name} is being drained: `roheletd undrain {name}` ends that"
@@ -220,6 +231,14 @@ def _of_node(command: OfNode, state: ClusterState) -> Outcome:
         case _:
             raise AssertionError(command)
     return Applied(changed={name: "unchanged" if same else change})
+
+
+def _of_home(instance: str, node: str, state: ClusterState) -> Outcome:
+    at = state.placements.get(instance)
+    if at is not None and at.node == node:
+        return Rejected(reason=f"{instance} is placed on {node}: it has its data there")
+    same = state.home_of(instance) != node
+    return Applied(changed={instance: "unchanged" if same else "may go elsewhere"})
 
 
 def _of_join(command: JoinNode, state: ClusterState) -> Outcome:

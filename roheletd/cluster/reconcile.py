@@ -15,12 +15,13 @@ from hashlib import blake2b
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from roheletd.cluster.configuration import Included
 from roheletd.cluster.container import Container
 from roheletd.cluster.history import History
+from roheletd.fields import StopSignal
 from roheletd.model import Gpu, Node, Placement, PortBinding, Service
 from roheletd.upkeep import HealthCheck, Volume
 
@@ -55,6 +56,9 @@ class InstanceSpec(Struct, frozen=True, kw_only=True):
     instance is begun, and not what it is. What is `included` gets into `env` and `files` just
     before that, so that nothing else ever holds what is secret. So do its `surroundings`, which
     may differ at its next start: a new service replaces nobody.
+
+    What is `UNSET` is as the image and the engine have it, and not in the digest: whoever asks for
+    none of it keeps the digest, and so the container, from before there were words for it.
     """
 
     cluster: str
@@ -79,6 +83,13 @@ class InstanceSpec(Struct, frozen=True, kw_only=True):
     included: tuple[Included, ...] = ()
     files: tuple[Files, ...] = ()
     surroundings: Surroundings = Surroundings()
+    entrypoint: tuple[str, ...] | UnsetType = UNSET
+    user: str | UnsetType = UNSET
+    working_dir: str | UnsetType = UNSET
+    hostname: str | UnsetType = UNSET
+    init: bool | UnsetType = UNSET
+    read_only: bool | UnsetType = UNSET
+    stop_signal: StopSignal | UnsetType = UNSET
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -178,6 +189,13 @@ def specification(
         included=included,
         health=service.health,
         volumes=service.volumes,
+        entrypoint=UNSET if service.entrypoint is None else service.entrypoint,
+        user=service.user or UNSET,
+        working_dir=service.working_dir or UNSET,
+        hostname=service.hostname or UNSET,
+        init=UNSET if service.init else False,
+        read_only=service.read_only or UNSET,
+        stop_signal=service.stop_signal or UNSET,
     )
     digest = blake2b(msgspec.json.encode(spec, order="deterministic"), digest_size=8)
     return replace(spec, digest=digest.hexdigest(), pull=service.pull)
@@ -204,7 +222,7 @@ def reconcile(
     look_again_s = math.inf
     kept: dict[str, Container] = {}
     leaving: set[str] = set()
-    for container in sorted(actual, key=_preference):
+    for container in sorted(actual, key=preference):
         if container.instance in busy:
             continue
         spec = desired.get(container.instance)
@@ -283,7 +301,7 @@ def _next(spec: InstanceSpec, copy: Container | None, past: History) -> Action |
     )
 
 
-def _preference(container: Container) -> tuple[bool, float, str]:
+def preference(container: Container) -> tuple[bool, float, str]:
     """Of several copies of one instance the running one that is oldest stays."""
     return container.state != "running", container.created_s, container.id
 

@@ -9,7 +9,7 @@ from roheletd.cluster.commands import LabelNode
 from roheletd.model import Node
 
 
-class Registration(Struct, frozen=True, kw_only=True):
+class Registration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is known of a node, and from whom: `node` is all of it put together.
 
     `labels` were set while it was running; null takes away what the others say.

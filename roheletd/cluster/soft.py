@@ -59,7 +59,7 @@ class SoftState:
         self.instances: dict[str, dict[str, InstanceUse]] = {}
         """Per node: each instance as that node last said, which is at once when one changes."""
         self.instances_changed = 0
-        """How often it became otherwise which of them run and are healthy."""
+        """How often it became otherwise which of them run, are healthy, and where they are."""
         self.addresses: dict[str, str] = {}
         """Per node: where other nodes reach it, as it last said."""
         self.own_addresses: Mapping[str, str] = {}
@@ -134,6 +134,11 @@ class SoftState:
             use.instance: with_use_of(use, before.get(use.instance)) for use in instances
         }
         if _conditions(before) != _conditions(self.instances[node]):
+            self.instances_changed += 1
+
+    def heard_address(self, node: str, address: str) -> None:
+        if self.addresses.get(node) != address:
+            self.addresses[node] = address
             self.instances_changed += 1
 
     def found_addresses(self, found: Mapping[str, str]) -> None:

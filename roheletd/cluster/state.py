@@ -4,7 +4,7 @@
 does not allow is applied as a rejection, so that all nodes agree on that, too.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
 import msgspec
@@ -20,6 +20,7 @@ from roheletd.cluster.commands import (
     Cordon,
     Drain,
     EndRollout,
+    ForgetHome,
     Found,
     JoinNode,
     LabelNode,
@@ -60,8 +61,8 @@ from roheletd.decoding import decoded
 from roheletd.model import Member, Node, Placement, Service, node_of
 
 
-class SavedState(Struct, frozen=True, kw_only=True):
-    """The whole state as one value: what a snapshot of the log holds.
+class SavedState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole state as one value: what a snapshot of the log holds. Closed, as commands are.
 
     `allocated_at` is the index of the last entry after which a decision of the allocator may be
     wrong that was made before it.
@@ -180,12 +181,20 @@ class ClusterState:
         names = {service_of(instance) for instance in self._homes.by_instance}
         return self._homes.bound({name: self.services[name].service for name in names})
 
+    def home_of(self, instance: str) -> str:
+        """The node that has its data, whether it may leave that behind or not; empty: none has."""
+        return self._homes.by_instance.get(instance, "")
+
     def placements_on(self, node: str) -> dict[str, Placement]:
         return dict(self._placements.on(node))
 
     def placements_of(self, service: str) -> list[Placement]:
         """The placements of one service, by instance slot."""
         return sorted(self._placements.of(service).values(), key=lambda at: slot(at.instance))
+
+    def editions(self) -> Iterator[Edition]:
+        """All that instances of any service may run, or may come to run again."""
+        return (it for known in self.services.values() for it in known.editions)
 
     def edition_of(self, at: Placement) -> Edition:
         """What an instance runs; the newest, where what it was placed for is forgotten."""
@@ -264,9 +273,9 @@ class ClusterState:
             case Scale(replicas=replicas):
                 return redefined(known, index, replace(known.service, replicas=replicas))
             case Restart():
-                return revised(known, index, known.service)
+                return self._begun(revised(known, index, known.service))
             case RollBack():
-                return rolled_back(known, index, "asked for")
+                return self._begun(rolled_back(known, index, "asked for"))
             case EndRollout(succeeded=succeeded, reason=reason):
                 return ended(known, index, succeeded=succeeded, reason=reason)
         raise AssertionError(command)
@@ -281,6 +290,8 @@ class ClusterState:
                 self.draining = self.draining | {name} if draining else self.draining - {name}
             case LabelNode():
                 self.registrations[name] = relabelled(self.registrations[name], command)
+            case ForgetHome(instance=instance):
+                self._homes.forget(instance, name)
 
     def _admit(self, command: JoinNode | Found) -> None:
         if isinstance(command, Found):
@@ -302,8 +313,7 @@ class ClusterState:
         services = (known.service for known in self.services.values())
         for service in users_of(kind, name, services):
             self._revise(index, service)
-        editions = (it for known in self.services.values() for it in known.editions)
-        self.configuration.set(kind, name, values, index=index, editions=editions)
+        self.configuration.set(kind, name, values, index=index, editions=self.editions())
 
     def _revise(self, index: int, name: str) -> None:
         """Every instance of a service is to be replaced, though its own text is the same."""

@@ -1,14 +1,17 @@
-"""What is said about logs and commands within instances, from whoever asks to where they run.
+"""What is said about logs, events and commands in instances, from whoever asks to where they are.
 
-One conversation is about one instance: the first piece says what is `Wanted`, and an `End` is the
-last one. Pure: how it gets there is the business of `flow` and of the loops.
+One conversation is about one instance or node: the first piece says what is `Wanted`, and an `End`
+is the last one. Pure: how it gets there is the business of `flow` and of the loops.
 """
 
-from typing import Annotated, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
+from roheletd.cluster.events import Bookmark, Event
+from roheletd.cluster.volumes import StoredVolume
 from roheletd.decoding import decoded
 from roheletd.fields import Text
 
@@ -69,10 +72,54 @@ class ExecWanted(Struct, frozen=True, kw_only=True, array_like=True, tag="exec")
     columns: Size = 80
 
 
+class EventsWanted(Struct, frozen=True, kw_only=True, array_like=True, tag="events"):
+    """The events of a node since a bookmark. `subject`: only those that concern what is called so.
+
+    `since_s`: only those of so long ago.
+    """
+
+    after: Bookmark = Bookmark()
+    follow: bool = False
+    subject: Text = ""
+    since_s: float | None = None
+
+
+class VolumesWanted(Struct, frozen=True, array_like=True, tag="volumes"):
+    """The named volumes of a node."""
+
+
+class VolumeUnwanted(Struct, frozen=True, array_like=True, tag="unwanted"):
+    """One of them is to be deleted, unless it is in use."""
+
+    name: Text
+
+
 class Lines(Struct, frozen=True, array_like=True, tag="lines"):
     """Some of the log, in order."""
 
     lines: tuple[LogLine, ...]
+
+
+class Happened(Struct, frozen=True, array_like=True, tag="happened"):
+    """Some of the events, in order. `last`: as far as all were looked at, told here or not."""
+
+    events: tuple[Event, ...]
+    last: Bookmark
+
+
+class Volumes(Struct, frozen=True, array_like=True, tag="stored"):
+    """Some of the volumes of a node; `none_because`: why it can have none."""
+
+    volumes: tuple[StoredVolume, ...]
+    none_because: str = ""
+
+
+class Deleted(Struct, frozen=True, array_like=True, tag="deleted"):
+    """A volume of `instance` is not there any more; `found`: it was. These are `kept` for it."""
+
+    instance: str
+    found: bool
+    kept: tuple[str, ...] = ()
 
 
 class Begun(Struct, frozen=True, array_like=True, tag="begun"):
@@ -113,8 +160,8 @@ class End(Struct, frozen=True, array_like=True, tag="end"):
     reason: str = ""
 
 
-Wanted = LogsWanted | ExecWanted
-Piece = LogsWanted | ExecWanted | Lines | Begun | Output | Input | Resize | Exit | End
+Wanted = LogsWanted | ExecWanted | EventsWanted | VolumesWanted | VolumeUnwanted
+Piece = Wanted | Lines | Happened | Volumes | Deleted | Begun | Output | Input | Resize | Exit | End
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Piece] = msgspec.msgpack.Decoder(Piece)
@@ -131,16 +178,39 @@ def decode(data: bytes) -> Piece:
 
 def pieces_of(lines: Batch) -> list[Lines]:
     """`lines` in pieces that are not much larger than `PIECE_BYTES_MAX`."""
-    found, some, size = [], list[LogLine](), 0
-    for line in lines:
-        some.append(line)
-        size += len(line.text) + len(line.at) + 8
+    return [Lines(tuple(some)) for some in _portions(lines, cost_of_line)]
+
+
+def pieces_of_events(events: Iterable[Event], last: Bookmark) -> list[Happened]:
+    """`events` in pieces that are not much larger than `PIECE_BYTES_MAX`; at least one."""
+    some = list(_portions(events, cost_of_event)) or [[]]
+    ends = [*(Bookmark(it[-1].seq, it[-1].at_s) for it in some[:-1]), last]
+    return [Happened(tuple(it), end) for it, end in zip(some, ends, strict=True)]
+
+
+def cost_of_line(line: LogLine) -> int:
+    """About how many bytes it takes on its way."""
+    return len(line.text) + len(line.at) + 8
+
+
+def cost_of_event(event: Event) -> int:
+    """About how many bytes it takes on its way, with the names of its fields."""
+    return len(event.node) + len(event.kind) + len(event.subject) + len(event.reason) + 64
+
+
+T = TypeVar("T")
+
+
+def _portions(items: Iterable[T], cost: Callable[[T], int]) -> Iterator[list[T]]:
+    some, size = list[T](), 0
+    for item in items:
+        some.append(item)
+        size += cost(item)
         if size >= PIECE_BYTES_MAX:
-            found.append(Lines(tuple(some)))
+            yield some
             some, size = [], 0
     if some:
-        found.append(Lines(tuple(some)))
-    return found
+        yield some
 
 
 class Mark:

@@ -83,6 +83,17 @@ def read_gpu(field: Field, draft: Draft) -> None:
     draft.put("accelerators", {"gpu": _WHOLE_DEVICE}, field)
 
 
+def settle_runtime(draft: Draft) -> None:
+    """With NVIDIA's runtime a container sees GPUs though no key asks for one: so do Jetsons."""
+    if (field := draft.seen.get("runtime")) is None:
+        return
+    if "accelerators" in draft.values:
+        field.note("has no effect: the node chooses it for services that ask for a GPU")
+    else:
+        read_gpu(field, draft)
+        field.note("is one whole GPU: x-rohe.accelerators says how much of one is needed")
+
+
 def _count(field: Field, _draft: Draft) -> None:
     if field.value == "all":
         field.note("is one whole GPU: x-rohe.accelerators says how much of one is needed")

@@ -85,6 +85,7 @@ class Draft:
         self.reserved: dict[str, int] = {}
         self.seen: dict[str, Field] = {}
         self.failure_ratio = 0.0
+        self._lists: set[str] = set()
 
     def read_file(self, field: Field, path: str, *, required: bool = True) -> bytes:
         return (
@@ -95,18 +96,24 @@ class Draft:
 
     def put(self, name: str, value: object, origin: Field) -> None:
         """A field that one key alone may give."""
-        if name in self.values:
-            other = self.origins[name]
-            origin.wrong(f"expected once, {other.path} in line {other.line} says it too")
+        self._refuse_a_second(name, origin)
         self.values[name] = value
         self.origins[name] = origin
 
     def extend(self, name: str, value: object, origin: Field) -> None:
-        """A field that is a list, to which several keys may add."""
+        """A field that is a list, to which several keys may add, but not one that was put whole."""
+        if name not in self._lists:
+            self._refuse_a_second(name, origin)
+            self._lists.add(name)
         have = self.values.setdefault(name, [])
         assert isinstance(have, list)
         have.append(value)
         self.origins.setdefault(name, origin)
+
+    def _refuse_a_second(self, name: str, origin: Field) -> None:
+        if name in self.values:
+            other = self.origins[name]
+            origin.wrong(f"expected once, {other.path} in line {other.line} says it too")
 
     def finished(self) -> Service:
         """The service, checked as everything that comes in is."""

@@ -2,11 +2,11 @@
 
 from msgspec.structs import fields as fields_of
 
-from roheletd.compose import deploy, health, networks, ports, stores, volumes
+from roheletd.compose import deploy, health, networks, ports, program, stores, volumes
 from roheletd.compose.draft import Draft, Project
 from roheletd.compose.fields import Field
 from roheletd.compose.keys import Key, group, idle, no, partly, walk, yes
-from roheletd.compose.quantities import mebibytes, seconds, words
+from roheletd.compose.quantities import mebibytes, seconds
 from roheletd.compose.variables import variables_from
 from roheletd.model import Service
 
@@ -21,6 +21,7 @@ def draft_of(field: Field, project: Project) -> Draft:
     walk(field, KEYS, draft)
     deploy.settle_reservations(draft)
     deploy.settle_update(draft)
+    deploy.settle_runtime(draft)
     if "image" not in draft.values:
         field.wrong("expected `image`, since images are pulled and not built")
     return draft
@@ -28,10 +29,6 @@ def draft_of(field: Field, project: Project) -> Draft:
 
 def _image(field: Field, draft: Draft) -> None:
     draft.put("image", field.text(), field)
-
-
-def _command(field: Field, draft: Draft) -> None:
-    draft.put("command", words(field), field)
 
 
 def _environment(field: Field, draft: Draft) -> None:
@@ -130,9 +127,9 @@ def _gpus(field: Field, draft: Draft) -> None:
         deploy.read_gpu(item, draft)
 
 
-def _runtime(field: Field, _draft: Draft) -> None:
+def _runtime(field: Field, draft: Draft) -> None:
     if field.text() == "nvidia":
-        field.note("has no effect: the node chooses it for services that ask for a GPU")
+        draft.seen["runtime"] = field
     elif field.text() != "runc":
         field.unsupported("containers run with the engine's own runtime")
 
@@ -174,13 +171,23 @@ DEPENDENCY: dict[str, Key] = {
 KEYS: dict[str, Key] = {
     # what runs
     "image": yes(_image, ""),
-    "command": yes(_command, "text is cut as a shell would"),
+    "command": yes(program.read_command, "text is cut as a shell would"),
+    "entrypoint": yes(
+        program.read_entrypoint,
+        "in the place of the image's own and its command; [] leaves them out, for `command` alone",
+    ),
+    "user": yes(program.read_user, "by name or number, with a group or without"),
+    "working_dir": yes(program.read_working_dir, "made where it is missing"),
+    "hostname": yes(program.read_hostname, "that of all replicas"),
+    "init": yes(program.read_init, "true where it is not given; false: the image brings its own"),
+    "read_only": yes(program.read_read_only, ""),
     "environment": Key(
         "yes", "a name alone takes its value from where the command runs", _environment
     ),
     "env_file": Key("yes", "see below", _env_file, ENV_FILE),
     "platform": yes(_platform, "architectures"),
     "pull_policy": partly(_pull_policy, "missing, always or never"),
+    "stop_signal": partly(program.read_stop_signal, "the usual ones, by name"),
     "stop_grace_period": yes(_stop_grace, ""),
     "labels": yes(deploy.read_labels, "labels of the service"),
     "depends_on": Key("yes", "see below", _depends_on, DEPENDENCY),
@@ -215,7 +222,7 @@ KEYS: dict[str, Key] = {
     "mem_limit": yes(deploy.read_memory_limit, "as deploy.resources.limits.memory"),
     "mem_reservation": partly(deploy.read_memory_reserved, "where there is no limit: as one"),
     "gpus": partly(_gpus, "one GPU"),
-    "runtime": partly(_runtime, "nvidia, which asking for a GPU implies"),
+    "runtime": partly(_runtime, "nvidia, which is one GPU where no other key asks for any"),
     EXTENSION: yes(
         _extension,
         "fields of a service for which Compose has no key: cores, "
@@ -249,14 +256,11 @@ KEYS: dict[str, Key] = {
     "dns": no("the node's own answers, which know the services, are used"),
     "dns_opt": no("the node's own answers, which know the services, are used"),
     "dns_search": no("the node's own answers, which know the services, are used"),
-    "domainname": no("an instance has the name that the engine gives it"),
-    "entrypoint": no("`command` replaces the image's command, and its entrypoint stays"),
+    "domainname": no("`hostname` may have dots"),
     "extends": no("YAML's anchors and `<<` do the same within one file"),
     "external_links": no(networks.FLAT),
     "extra_hosts": no("services are found by their names"),
     "group_add": no(_RIGHTS),
-    "hostname": no("an instance has the name that the engine gives it"),
-    "init": no("the engine's own setting holds"),
     "ipc": no(_RIGHTS),
     "isolation": no("all nodes run Linux"),
     "label_file": no("use `labels`"),
@@ -275,18 +279,14 @@ KEYS: dict[str, Key] = {
     "privileged": no(_RIGHTS),
     "profiles": no("all services of a file are applied: use one file for each profile"),
     "provider": no("services are containers"),
-    "read_only": no("a container can write to its own files"),
     "security_opt": no(_RIGHTS),
     "stdin_open": no("an instance has no terminal"),
-    "stop_signal": no("the image's own stop signal is used"),
     "storage_opt": no("the engine's own setting holds"),
     "sysctls": no(_RIGHTS),
     "tty": no("an instance has no terminal"),
     "ulimits": no("the engine's own setting holds"),
     "use_api_socket": no(_RIGHTS),
-    "user": no("the image's own user is used"),
     "userns_mode": no(_RIGHTS),
     "uts": no(_RIGHTS),
     "volumes_from": no("each instance has volumes of its own"),
-    "working_dir": no("the image's own working directory is used"),
 }

@@ -6,12 +6,15 @@ from typing import Literal
 from roheletd.compose.draft import Content, Draft, Project, read_file
 from roheletd.compose.fields import Field
 from roheletd.compose.keys import Key, no, partly, walk, yes
+from roheletd.fields import KEY_PATTERN, MEANINGS
 
 Kind = Literal["configs", "secrets"]
 
+_KEY = re.compile(KEY_PATTERN)
 _MODE = re.compile(r"(?:0o?)?([0-7]{3})")
 _VALUE_ALONE = "a config or a secret is a value, and nothing more"
 _SECRETS = "/run/secrets"
+_OWNER = "secrets belong to `user` where it is a number, and all else to the container's root"
 
 
 def read_configs(field: Field, draft: Draft) -> None:
@@ -54,6 +57,8 @@ def _use(
         )
         return
     if content.value is not None:
+        if not _KEY.search(name):
+            item.wrong(f"expected {MEANINGS[KEY_PATTERN]}, as the file's name, got {name[:60]}")
         content.files[name] = content.value
     elif name != source:
         item.note(f"is a file {folder}/KEY for each key of what the cluster has")
@@ -81,9 +86,9 @@ def _mode(field: Field, part: Draft) -> None:
 LONG: dict[str, Key] = {
     "source": yes(_source, "a name that the top of the file defines"),
     "target": yes(_target, "path of the file; its folder holds nothing but such files"),
-    "mode": partly(_mode, "secrets: read by root alone, or by all with 0444; configs: by all"),
-    "uid": no("files belong to the container's root"),
-    "gid": no("files belong to the container's root"),
+    "mode": partly(_mode, "secrets: read by their owner, or by all with 0444; configs: by all"),
+    "uid": no(_OWNER),
+    "gid": no(_OWNER),
 }
 
 

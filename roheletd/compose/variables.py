@@ -9,6 +9,10 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _VARIABLE = re.compile(rf"\$(?:(?P<dollar>\$)|(?P<bare>{_NAME})|\{{(?P<name>{_NAME})(?P<rest>.?))")
 _BRACE = re.compile(r"\$\{|\}")
 _LINE = re.compile(r"(?:export\s+)?(?P<name>[^\s=#'\"]+)\s*(?:=\s*(?P<value>.*))?")
+_QUOTED = {"'": re.compile(r"'([^']*)'"), '"': re.compile(r'"((?:[^"\\]|\\.)*)"')}
+_REST = re.compile(r"\s*(?:#.*)?")
+_ESCAPE = re.compile(r'\\([nrt"$\\])')
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "$": "$$", "\\": "\\"}
 _DEPTH_MAX = 8
 _LETTERS_MAX = 1 << 20
 
@@ -87,7 +91,8 @@ def _value(name: str, variables: Mapping[str, str]) -> str:
 def variables_from(text: bytes, *, name: str, variables: Mapping[str, str]) -> dict[str, str]:
     """What an env file sets: `NAME=value`, quoted or not; a NAME alone is taken from `variables`.
 
-    Values may use variables and lines above, but not between single quotes.
+    Values may use variables and lines above, but not between single quotes; between double quotes
+    a backslash begins what cannot be written otherwise.
     """
     try:
         lines = text.decode("utf-8-sig").splitlines()
@@ -111,12 +116,15 @@ def variables_from(text: bytes, *, name: str, variables: Mapping[str, str]) -> d
 def _unquoted(value: str, variables: Mapping[str, str], place: str) -> str:
     quote = value[:1] if value[:1] in ("'", '"') else ""
     if quote:
-        end = value.find(quote, 1)
-        if end < 0:
+        if (found := _QUOTED[quote].match(value)) is None:
             raise InvalidInput(place, f"expected a closing {quote}")
-        value = value[1:end]
+        if not _REST.fullmatch(value, found.end()):
+            raise InvalidInput(place, f"expected nothing but a comment after the closing {quote}")
+        value = found[1]
     else:
         value = re.split(r"\s+#", value, maxsplit=1)[0].rstrip()
+    if quote == '"':
+        value = _ESCAPE.sub(lambda escape: _ESCAPES[escape[1]], value)
     try:
         return value if quote == "'" else interpolated(value, variables)
     except Unset as error:

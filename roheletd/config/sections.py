@@ -288,7 +288,7 @@ class AllocationConfig(Section, frozen=True):
 
 
 class StreamsConfig(Section, frozen=True):
-    """Logs and commands of this node's instances that are asked for on other nodes, over MQTT."""
+    """Logs, events and commands that other nodes ask this one for, over MQTT."""
 
     bytes_per_s_max: Annotated[
         int,

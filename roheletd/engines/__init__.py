@@ -8,6 +8,7 @@ from msgspec import Struct
 from roheletd.cluster.container import Container, Usage
 from roheletd.cluster.reconcile import Files, InstanceSpec
 from roheletd.cluster.streams import Batch, ExecWanted
+from roheletd.cluster.volumes import StoredVolume
 from roheletd.errors import RoheletError
 from roheletd.fields import EngineKind
 
@@ -149,6 +150,12 @@ class Engine(Protocol):
 
         Ends with `Unavailable`. An engine that has no use for images says so once, with none.
         """
+
+    async def volumes(self) -> tuple[StoredVolume, ...] | None:
+        """The named volumes of this cluster's instances, needed or not. None: it can have none."""
+
+    async def remove_volume(self, name: str) -> None:
+        """Delete one and its data, unless a container has it; a missing one is no error."""
 
     def logs(
         self,

@@ -23,13 +23,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from roheletd.architecture import architecture
 from roheletd.engines import EngineError
 
 _SAMPLE = Path(__file__).parent.parent / "sample.py"
 _EXECUTABLE = 0o755
 _PLAIN = 0o644
 _MOUNT_POINTS = ("dev", "etc", "proc", "sys", "tmp")
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm"}
 _ANSWER_S = 60.0
 _LIBRARY = re.compile(r"(/.+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 
@@ -79,7 +79,7 @@ def image_archive(
     layer_id = hashlib.sha256(layer).hexdigest()
     config = _json(
         {
-            "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
+            "architecture": architecture(platform.machine()),
             "os": "linux",
             "config": {
                 "Cmd": list(command),

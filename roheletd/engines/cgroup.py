@@ -73,6 +73,11 @@ def meter(pid: int, container_id: str) -> CgroupMeter | None:
     return None
 
 
+def runs_in(pid: int, container_id: str) -> bool:
+    """Whether a process is that container's. Raises `OSError` once it is gone."""
+    return bool(_paths(Path(f"/proc/{pid}/cgroup").read_text(), container_id))
+
+
 def _paths(text: str, container_id: str) -> dict[str, str]:
     """Controller ("" for version 2) to cgroup path, of those that belong to the container."""
     found: dict[str, str] = {}

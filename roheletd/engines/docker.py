@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from roheletd.cluster.container import Container
 from roheletd.cluster.reconcile import InstanceSpec
 from roheletd.cluster.streams import Batch, ExecWanted
+from roheletd.cluster.volumes import StoredVolume
 from roheletd.engines import (
     EngineError,
     EngineInfo,
@@ -39,7 +40,13 @@ from roheletd.engines.cgroup import CgroupMeter, meter
 from roheletd.engines.discovery import find_socket
 from roheletd.engines.docker_api import NOT_FOUND, Json, Refusal
 from roheletd.engines.docker_images import DockerImages
-from roheletd.engines.mounts import host_sources, missing_mount, mounts, volume_name
+from roheletd.engines.mounts import (
+    host_sources,
+    missing_mount,
+    mounts,
+    stored_volumes,
+    volume_name,
+)
 from roheletd.engines.oom import OomWatch
 from roheletd.engines.procfs import thread_cpu_s
 from roheletd.engines.pulling import Login
@@ -340,31 +347,31 @@ class DockerEngine:
         by_podman = gpus.cdi_names(spec.gpus) if self._name == "Podman" else ()
         if by_podman:
             body = podman_api.with_devices(body, by_podman)
+        create = _create_by_podman if by_podman else _create_by_docker
         try:
             async with self._asking("create", work_s=_WORK_S) as client:
-                if by_podman:
-                    return body, await _create_by_podman(client, body, name)
-                return body, await client.containers.create(body, name=name)
+                return body, await create(client, body, name)
         except Refusal as refusal:
             if not docker_api.is_name_taken(refusal):
                 raise
-            if not await self._has_gone(name):
-                raise await self._name_conflict(name) from None
-        return await self._create_once(spec)
+        await self._free(name)
+        async with self._asking("create", work_s=_WORK_S) as client:
+            return body, await create(client, body, name)
 
-    async def _has_gone(self, name: str) -> bool:
-        """Whether the container of that name was on its way out, and has gone now."""
+    async def _free(self, name: str) -> None:
+        """Wait until whoever holds a name has gone; raises where nobody is about to go."""
         try:
-            async with self._asking("removal") as client:
+            async with self._asking("removal", work_s=_WORK_S) as client:
                 container = await client.containers.get(name)
-                if docker_api.is_going(container):
-                    await container.wait(condition="removed")
-                    return True
+                if not docker_api.is_going(container):
+                    raise self._name_conflict(name, container["Config"]["Labels"] or {})
+                await container.wait(condition="removed")
         except Refusal as refusal:
-            if refusal.status == NOT_FOUND:
-                return True
-            raise
-        return False
+            if refusal.status != NOT_FOUND:
+                raise
+            if self._name == "Podman":
+                # After a power cut its storage may have a container that it knows nothing of.
+                await self._delete(name)
 
     async def _make_volumes(self, spec: InstanceSpec) -> None:
         """With labels that say whose they are; one that is there is kept as it is."""
@@ -375,6 +382,19 @@ class DockerEngine:
                     name = volume_name(spec, volume)
                     made = {"Name": name, "Labels": labels}
                     await client.volumes.create(made)  # type: ignore[no-untyped-call]
+
+    async def volumes(self) -> tuple[StoredVolume, ...]:
+        async with self._asking("list of volumes", work_s=_WORK_S) as client:
+            listed = await client.volumes.list()  # type: ignore[no-untyped-call]
+        return stored_volumes(listed.get("Volumes") or (), self._cluster)
+
+    async def remove_volume(self, name: str) -> None:
+        try:
+            async with self._asking("removal of a volume", work_s=_WORK_S) as client:
+                await (await client.volumes.get(name)).delete()  # type: ignore[no-untyped-call]
+        except Refusal as refusal:
+            if refusal.status != NOT_FOUND:
+                raise
 
     def _gives_up_init(self, message: str) -> bool:
         """True, once, where the engine has no init program: better without than not at all."""
@@ -388,10 +408,8 @@ class DockerEngine:
         )
         return True
 
-    async def _name_conflict(self, name: str) -> EngineError:
+    def _name_conflict(self, name: str, labels: Json) -> EngineError:
         """Whose container holds the name: ours goes away by itself, a stranger's does not."""
-        async with self._asking("inspect") as client:
-            labels = (await client.containers.get(name))["Config"]["Labels"] or {}
         if labels.get(docker_api.CLUSTER) == self._cluster:
             return EngineError(f"an earlier copy of {name} is still being removed")
         return EngineError(
@@ -438,13 +456,19 @@ class DockerEngine:
                 raise
 
     async def remove(self, container_id: str, grace_s: float) -> None:
-        whole_s = math.ceil(grace_s)
         try:
-            async with self._asking("remove", work_s=_WORK_S + whole_s) as client:
-                container = client.containers.container(container_id)
-                # Stopped first: a forced removal has a grace period of its own on Podman.
-                await container.stop(t=whole_s)
-                await container.delete(force=True, v=True)
+            # Stopped first: a forced removal has a grace period of its own on Podman.
+            await self.stop(container_id, grace_s)
+        except Refusal as refusal:
+            # Podman stops none that somebody has paused, and forces it out nevertheless.
+            _log.info("%s did not stop %s: %s", self._name, container_id[:12], refusal)
+        await self._delete(container_id)
+
+    async def _delete(self, container: str) -> None:
+        """By its id or its name; one that is missing or is going is no error."""
+        try:
+            async with self._asking("remove", work_s=_WORK_S) as client:
+                await client.containers.container(container).delete(force=True, v=True)
         except Refusal as refusal:
             if refusal.status != NOT_FOUND and "already in progress" not in refusal.message:
                 raise
@@ -482,7 +506,7 @@ class DockerEngine:
             while line := await self._next_event(stream):
                 self._heed(line)
                 yield None
-        raise Unavailable(f"{self._name} closed its event stream")
+        raise self._no_more_events()
 
     async def _first_event(self, stream: "ClientResponse") -> None:
         """One that comes soon; looked at or not, Podman listens by then, which it may not yet."""
@@ -499,9 +523,14 @@ class DockerEngine:
             yield await self._image_names()
             while await self._next_event(stream):
                 await asyncio.sleep(_IMAGES_SETTLE_S)
-                stream.content.read_nowait()
+                with self._hearing():
+                    stream.content.read_nowait()
                 yield await self._image_names()
-        raise Unavailable(f"{self._name} closed its event stream")
+        raise self._no_more_events()
+
+    def _no_more_events(self) -> Unavailable:
+        cause = '; with `events_logger = "none"` it has none' if self._name == "Podman" else ""
+        return Unavailable(f"{self._name} closed its event stream{cause}")
 
     async def _image_names(self) -> tuple[str, ...]:
         async with self._asking("list of images", work_s=_WORK_S) as client:
@@ -514,15 +543,26 @@ class DockerEngine:
                 # dockerd answers before it listens: what happens in between it has to repeat.
                 # Podman would leave out all that a clock which is set back dates before this.
                 asked["since"] = str(int(time.time()) - 1)
-            return await client.session.get(_url(client, "events"), params=asked)
+            answer = await client.session.get(docker_api.url(client, "events"), params=asked)
+            if answer.status >= HTTPStatus.BAD_REQUEST:
+                with contextlib.closing(answer):
+                    why = docker_api.said(await answer.read()).get("message", "")
+                    raise Refusal(answer.status, f"no events: {why}")
+            return answer
 
     async def _next_event(self, stream: "ClientResponse") -> bytes:
+        with self._hearing():
+            try:
+                return await stream.content.readline()
+            except ValueError:  # longer than any line should be: its many labels
+                return await stream.content.readany()
+
+    @contextlib.contextmanager
+    def _hearing(self) -> Iterator[None]:
         from aiohttp import ClientError  # noqa: PLC0415
 
         try:
-            return await stream.content.readline()
-        except ValueError:  # longer than any line should be: its many labels
-            return await stream.content.readany()
+            yield
         except (ClientError, OSError) as error:
             raise Unavailable(f"{self._name} is gone (events): {error}") from error
 
@@ -564,8 +604,8 @@ class DockerEngine:
                 raise
 
 
-def _url(client: "Docker", path: str) -> str:
-    return f"{client.docker_host}/{client.api_version}/{path}"
+async def _create_by_docker(client: "Docker", body: Json, name: str) -> "DockerContainer":
+    return await client.containers.create(body, name=name)
 
 
 async def _create_by_podman(client: "Docker", body: Json, name: str) -> "DockerContainer":
@@ -574,7 +614,7 @@ async def _create_by_podman(client: "Docker", body: Json, name: str) -> "DockerC
         f"{client.docker_host}/{podman_api.CREATE}",
         json=podman_api.create_body(body, name=name),
     ) as answer:
-        said = await answer.json(content_type=None)
+        said = docker_api.said(await answer.read())
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise Refusal(answer.status, said.get("message", ""))
     return client.containers.container(said["Id"])

@@ -10,10 +10,10 @@ import signal
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from roheletd.cluster.container import Container
 from roheletd.cluster.reconcile import InstanceSpec
@@ -27,6 +27,9 @@ from roheletd.engines import (
 )
 from roheletd.image import short_name
 from roheletd.model import PortBinding
+
+if TYPE_CHECKING:
+    from aiodocker import Docker
 
 Json = Mapping[str, Any]
 
@@ -42,6 +45,7 @@ NODE = "rohe.node"
 SERVICE = "rohe.service"
 INSTANCE = "rohe.instance"
 DIGEST = "rohe.digest"
+PORTS = "rohe.ports"
 
 NOT_FOUND = HTTPStatus.NOT_FOUND
 
@@ -51,7 +55,10 @@ IMAGE_NAMES_MAX = 200
 _PERIOD_US = 100_000
 _MILLICORES_SHORT_PERIOD_MIN = 10  # a quota is 1 ms or more
 _LAST_LINE_CHARS_MAX = 200
+_FOREIGN_CHARS_MAX = 500
 _KILLED = 128 + signal.SIGKILL
+_NO_ENTRYPOINT = [""]
+_OWN_INIT = " (an image with an init of its own needs `init: false`)"
 
 # A crash loop that prints must not fill the node's flash.
 _LOG = {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "1"}}
@@ -71,6 +78,8 @@ _EXPLANATIONS: tuple[tuple[str, str, bool], ...] = (
     ("invalid reference format", "the image name is not valid", False),
     ("executable file not found", "the image has no such command", False),
     ("command that was not found", "the image has no such command", False),
+    ("unable to find user", "the image has no such user: name one of its own, or a uid", False),
+    ("unable to find group", "the image has no such group: name one of its own, or a gid", False),
     (
         "could not select device driver",
         "the engine cannot pass GPUs to containers: install the NVIDIA container toolkit",
@@ -82,6 +91,18 @@ _EXPLANATIONS: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
     ("nvidia-container-cli: device error", "the GPU is not there now: see nvidia-smi -L", True),
+    ("no space left on device", "the disk is full", True),
+    ("already allocated", "a host port of it is in use by another program", True),
+    ("address already in use", "a host port of it is in use by another program", True),
+    ("volume is in use", "a container has it", True),
+    ("volume is being used", "a container has it", True),
+    ("no matching manifest", "the image is not made for this node's processor", True),
+    ("for architecture", "the image is not made for this node's processor", True),
+    ("xec format error", "the image is not made for this node's processor", True),
+)
+
+# The same of a pull; elsewhere they would speak of something else than a registry.
+_OF_PULLS: tuple[tuple[str, str, bool], ...] = (
     ("manifest unknown", "image not found in its registry", True),
     ("repository does not exist", "image not found in its registry", True),
     ("name unknown", "image not found in its registry", True),
@@ -94,19 +115,15 @@ _EXPLANATIONS: tuple[tuple[str, str, bool], ...] = (
     ("i/o timeout", "registry unreachable", True),
     ("unexpected EOF", "the connection to the registry broke", True),
     ("Client.Timeout", "registry unreachable", True),
-    ("no space left on device", "the disk is full", True),
-    ("no matching manifest", "the image is not made for this node's processor", True),
-    ("for architecture", "the image is not made for this node's processor", True),
-    ("xec format error", "the image is not made for this node's processor", True),
 )
 
 
 class Refusal(EngineError):  # noqa: N818 - what the engine did
     """An HTTP answer that is an error; `status` is 0 for an error within a stream."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, of_pull: bool = False) -> None:
         text = message.strip()
-        for words, meaning, retry in _EXPLANATIONS:
+        for words, meaning, retry in (*_EXPLANATIONS, *(_OF_PULLS if of_pull else ())):
             if words in text:
                 super().__init__(f"{meaning} ({text})", retry=retry)
                 break
@@ -114,6 +131,11 @@ class Refusal(EngineError):  # noqa: N818 - what the engine did
             super().__init__(text)
         self.status = status
         self.message = text
+
+
+def url(client: "Docker", path: str) -> str:
+    """For what aiodocker has no call for, or one that does not do."""
+    return f"{client.docker_host}/{client.api_version}/{path}"
 
 
 def container_name(spec: InstanceSpec) -> str:
@@ -134,19 +156,45 @@ def create_body(
     host_address: str = "",
 ) -> dict[str, Any]:
     """The request that creates `spec`, less the limits that this engine cannot hold."""
-    host = _host_config(spec, unenforced=unenforced, init=init, render_nodes=render_nodes)
+    host = _host_config(
+        spec,
+        unenforced=unenforced,
+        init=init and spec.init is not False,
+        render_nodes=render_nodes,
+    )
     host |= _resolver(spec, host_address)
     variables = {**surrounding_variables(spec, host_address), **environment(spec)}
     return {
         "Image": spec.image,
         "Env": [f"{key}={value}" for key, value in sorted(variables.items())],
-        "Labels": {**spec.labels, **identity_labels(spec), NODE: spec.node, DIGEST: spec.digest},
+        "Labels": {
+            **spec.labels,
+            **identity_labels(spec),
+            NODE: spec.node,
+            DIGEST: spec.digest,
+            PORTS: ",".join(str(port.host_port) for port in spec.ports),
+        },
         "ExposedPorts": {_port(port): {} for port in spec.ports},
         # An image's own check writes its result to flash each time; roheletd probes by itself.
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": host,
-        **({"Cmd": list(spec.command)} if spec.command else {}),
+        **_program(spec),
     }
+
+
+def _program(spec: InstanceSpec) -> dict[str, Any]:
+    """What is run, by whom and where, as far as it is not as the image has it."""
+    asked: dict[str, Any] = {"Cmd": list(spec.command)} if spec.command else {}
+    if spec.entrypoint is not UNSET:
+        # Podman drops an empty list without a word, and both take one empty word for none.
+        asked["Entrypoint"] = list(spec.entrypoint) or _NO_ENTRYPOINT
+    more = {
+        "User": spec.user,
+        "WorkingDir": spec.working_dir,
+        "Hostname": spec.hostname,
+        "StopSignal": spec.stop_signal,
+    }
+    return asked | {key: value for key, value in more.items() if value is not UNSET}
 
 
 def identity_labels(spec: InstanceSpec) -> dict[str, str]:
@@ -190,6 +238,8 @@ def _host_config(
     if spec.memory_mib and "memory" not in unenforced:
         config["Memory"] = spec.memory_mib * 2**20
         config["MemorySwap"] = config["Memory"]  # the same figure: no swap beside it
+    if spec.read_only:
+        config["ReadonlyRootfs"] = True
     return config | gpus.host_config(spec.gpus, render_nodes)
 
 
@@ -234,10 +284,21 @@ def unenforced_limits(info: Json) -> tuple[Limit, ...]:
 def dropped(asked: Json, inspected: Json) -> str:
     """The first of our limits that the engine accepted and then did not keep; empty if none."""
     kept = inspected["HostConfig"]
-    for key in ("CpusetCpus", "CpuQuota", "Memory"):
+    for key in ("CpusetCpus", "CpuQuota", "Memory", "ReadonlyRootfs"):
         if key in asked["HostConfig"] and kept.get(key) != asked["HostConfig"][key]:
             return f"{key} {asked['HostConfig'][key]} became {kept.get(key)}"
-    return gpus.dropped(asked["HostConfig"], kept)
+    return _dropped_of_program(asked, inspected) or gpus.dropped(asked["HostConfig"], kept)
+
+
+def _dropped_of_program(asked: Json, inspected: Json) -> str:
+    """Whoever asks for a user must not run as root, nor run another program."""
+    own = inspected.get("Config") or {}
+    if "User" in asked and own.get("User") != asked["User"]:
+        return f"User {asked['User']} became {own.get('User') or 'that of the image'}"
+    kept = own.get("Entrypoint") or _NO_ENTRYPOINT
+    if "Entrypoint" in asked and kept != asked["Entrypoint"]:
+        return f"Entrypoint {asked['Entrypoint']} became {kept}"
+    return ""
 
 
 def pull_parameters(image: str) -> dict[str, str]:
@@ -249,10 +310,18 @@ def pull_parameters(image: str) -> dict[str, str]:
 
 def step_of_pull(status: int, line: bytes) -> Json | Refusal:
     """One line of a pull; an error is said by Docker with the status and by Podman in the line."""
-    said: Json = msgspec.json.decode(line) if line.strip() else {}
+    told = said(line) if line.strip() else {}
     if status >= HTTPStatus.BAD_REQUEST:
-        return Refusal(status, said.get("message", ""))
-    return Refusal(0, said["error"]) if "error" in said else said
+        return Refusal(status, told.get("message", ""), of_pull=True)
+    return Refusal(0, told["error"], of_pull=True) if "error" in told else told
+
+
+def said(body: bytes) -> Json:
+    """What an answer says; what is none of an engine's own, as a page of a proxy, is a message."""
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return {"message": body.decode(errors="replace")[:_FOREIGN_CHARS_MAX]}
 
 
 def ends_containers(name: str, info: Json) -> bool:
@@ -281,8 +350,10 @@ def container(listed: Fields) -> Container:
 
 
 def _host_ports(listed: Fields) -> tuple[int, ...]:
+    """Podman's list has the first alone of ports that stand side by side; the label has all."""
     found = {port.get("PublicPort") for port in listed["Ports"] or ()}
-    return tuple(sorted(int(port) for port in found if port))
+    found |= {port for port in listed["Labels"].get(PORTS, "").split(",") if port.isdecimal()}
+    return tuple(sorted({int(port) for port in found if port}))
 
 
 def _stranger(listed: Fields) -> str:
@@ -321,7 +392,8 @@ def exit_reason(inspected: Json, last_line: str, *, out_of_memory: bool = False)
         # Podman does not say whether the kernel did it for want of memory.
         return "killed (137)" + (", possibly out of memory" if limit_mib else "")
     said = f": {last_line.strip()[:_LAST_LINE_CHARS_MAX]}" if code and last_line.strip() else ""
-    return f"ended with exit code {code}{said}"
+    remedy = _OWN_INIT if "pid 1" in said.lower() else ""
+    return f"ended with exit code {code}{said}{remedy}"
 
 
 def taken_ports(message: str, spec: InstanceSpec) -> tuple[int, ...]:
@@ -356,13 +428,14 @@ def image_names(listed: Iterable[Json]) -> tuple[str, ...]:
     Newest by when they were made, for no engine tells when it got them.
     """
     newest = sorted(listed, key=lambda image: -image["Created"])
-    names = (
-        short_name(name)
-        for image in newest
-        for name in (*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ()))
-        if "<none>" not in name
-    )
+    names = (name for image in newest for name in names_of(image))
     return tuple(islice(dict.fromkeys(names), IMAGE_NAMES_MAX))
+
+
+def names_of(image: Json) -> tuple[str, ...]:
+    """Its tags and digests as they are asked for by."""
+    found = (*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ()))
+    return tuple(short_name(name) for name in found if "<none>" not in name)
 
 
 class _Event(Struct, frozen=True):

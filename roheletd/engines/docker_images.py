@@ -5,8 +5,9 @@ asked for room before each pull and told of what came with it.
 """
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +16,7 @@ from roheletd.cluster.images import StoredImage
 from roheletd.engines import EngineError, ImageRefused, Tell, docker_api
 from roheletd.engines.docker_api import NOT_FOUND, Refusal
 from roheletd.engines.pulling import Layers, Login, authorization
-from roheletd.image import registry, short_name
+from roheletd.image import registry
 
 if TYPE_CHECKING:
     from aiodocker import Docker
@@ -80,11 +81,7 @@ class DockerImages:
         return [
             StoredImage(
                 id=image["Id"].removeprefix("sha256:"),
-                names=tuple(
-                    short_name(name)
-                    for name in (*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ()))
-                    if "<none>" not in name
-                ),
+                names=docker_api.names_of(image),
                 size_mib=image["Size"] // _MIB,
                 is_used=image["Id"].removeprefix("sha256:") in used,
             )
@@ -177,30 +174,31 @@ class DockerImages:
         return ImageRefused(reason)
 
     async def _noted(
-        self, image: str, instance: str, steps: AsyncIterator[Mapping[str, Any]]
+        self, image: str, instance: str, steps: AsyncGenerator[Mapping[str, Any], None]
     ) -> AsyncIterator[None]:
         """Keeps `doing` as it is, at most once a second, and an eye on the disk."""
         layers, loop = Layers(), asyncio.get_running_loop()
         say_at_s = loop.time()
         self.doing[instance] = layers.words()
-        async for said in steps:
-            layers.heed(said)
-            if loop.time() >= say_at_s:
-                say_at_s = loop.time() + _SAY_S
-                self.doing[instance] = layers.words()
-                self._refuse_below(self.disk_free_min_mib // 2, f"pulling {image} was given up")
-            yield
+        async with contextlib.aclosing(steps):  # given up, the engine is to hear of it at once
+            async for said in steps:
+                layers.heed(said)
+                if loop.time() >= say_at_s:
+                    say_at_s = loop.time() + _SAY_S
+                    self.doing[instance] = layers.words()
+                    self._refuse_below(self.disk_free_min_mib // 2, f"pulling {image} was given up")
+                yield
 
 
 async def _pull(
     client: "Docker", image: str, headers: dict[str, str]
-) -> AsyncIterator[Mapping[str, Any]]:
+) -> AsyncGenerator[Mapping[str, Any], None]:
     """One item for each step forward.
 
     Not aiodocker's own pull: given up, it leaves its connection open, and the engine goes on.
     """
     asked = docker_api.pull_parameters(image)
-    url = f"{client.docker_host}/{client.api_version}/images/create"
+    url = docker_api.url(client, "images/create")
     async with client.session.post(url, params=asked, headers=headers) as answer:
         async for line in answer.content:
             said = docker_api.step_of_pull(answer.status, line)

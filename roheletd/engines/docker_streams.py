@@ -12,10 +12,12 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from roheletd.cluster.streams import LINE_CHARS_MAX, Batch, ExecWanted, LogLine, Source
-from roheletd.engines import EngineError
+from roheletd.engines import EngineError, docker_api
+from roheletd.engines.cgroup import runs_in
 from roheletd.engines.failed import NOT_FOUND_CODE, NOT_STARTED_CODE, Failed
 from roheletd.errors import Unavailable
 
@@ -115,15 +117,15 @@ async def logs(
         parameters["since"] = str(since_unix_s)
     async with asking("logs") as client:
         answer = await client.session.get(
-            f"{client.docker_host}/{client.api_version}/containers/{container_id}/logs",
+            docker_api.url(client, f"containers/{container_id}/logs"),
             params=parameters,
             timeout=ClientTimeout(total=None, sock_read=None),
         )
     with contextlib.closing(answer):
-        if answer.status >= 400:  # noqa: PLR2004
-            raise EngineError(f"no logs: {(await answer.text())[:200].strip()}")
         frames = Frames()
         try:
+            if answer.status >= HTTPStatus.BAD_REQUEST:
+                raise EngineError(f"no logs: {(await answer.text())[:200].strip()}")
             while data := await answer.content.readany():
                 if found := frames.lines(data):
                     yield found
@@ -136,8 +138,17 @@ async def logs(
 class DockerExec:
     """A command that runs in a container. Closed, it is ended if it has not ended by itself."""
 
-    def __init__(self, asking: Asking, running: "Exec", stream: "Stream", *, tty: bool) -> None:
+    def __init__(
+        self,
+        asking: Asking,
+        running: "Exec",
+        stream: "Stream",
+        *,
+        container_id: str,
+        tty: bool,
+    ) -> None:
         self._asking = asking
+        self._container_id = container_id
         self._running = running
         self._stream = stream
         self._tty = tty
@@ -196,8 +207,11 @@ class DockerExec:
                 if not seen.get("Running"):
                     return
                 if (pid := seen.get("Pid", 0)) > 1:
-                    with contextlib.suppress(OSError):  # ended, or the engine is elsewhere
-                        os.kill(pid, signal.SIGKILL)
+                    # The number may be another's by now, or one of the machine that an engine
+                    # such as Docker Desktop has to itself.
+                    with contextlib.suppress(OSError):
+                        if runs_in(pid, self._container_id):
+                            os.kill(pid, signal.SIGKILL)
                     return
                 await asyncio.sleep(_PID_S)  # it runs, and which process it is is not known yet
 
@@ -210,15 +224,18 @@ async def start_exec(
         container = client.containers.container(container_id)
         running = await container.exec(wanted.command, stdin=wanted.stdin, tty=wanted.tty)
     stream = running.start(detach=False)
+    session = DockerExec(asking, running, stream, container_id=container_id, tty=wanted.tty)
     try:
         async with asking("exec"):
             await stream._init()  # noqa: SLF001 - else the first read would start it
+        await session.resize(wanted.rows, wanted.columns)
     except EngineError as error:
         if "OCI runtime" not in str(error):
             raise
         return Failed(_shell_code(str(error)), str(error))
-    session = DockerExec(asking, running, stream, tty=wanted.tty)
-    await session.resize(wanted.rows, wanted.columns)
+    except Unavailable:
+        await session.close()
+        raise
     return session
 
 

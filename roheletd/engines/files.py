@@ -15,6 +15,7 @@ from msgspec import Struct
 from roheletd.engines import EngineError
 
 MOUNTS = Path("/proc/self/mountinfo")
+ROOT = 0
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
@@ -25,6 +26,10 @@ class ValueFile(Struct, frozen=True, kw_only=True):
     secret: bool
     any_user: bool
 
+    @property
+    def is_private(self) -> bool:
+        return self.secret and not self.any_user
+
 
 class ValueFolders:
     """All of one node of one cluster. `root` comes to be with the first of them."""
@@ -34,10 +39,16 @@ class ValueFolders:
         self._mounts = mounts
         self._known: set[str] | None = None
 
-    def write(self, run: str, number: int, files: Mapping[str, ValueFile]) -> Path:
-        """The folder with exactly these files, of which `run` may have several by number."""
+    def write(
+        self, run: str, number: int, files: Mapping[str, ValueFile], *, reader: int = ROOT
+    ) -> Path:
+        """The folder with exactly these files, of which `run` may have several by number.
+
+        Those that are not for all belong to `reader`, a uid within the instance.
+        """
         if any(file.secret for file in files.values()):
             self._refuse_disk()
+        owner = _owner(reader) if any(file.is_private for file in files.values()) else None
         folder = self._root / run / str(number)
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -45,10 +56,12 @@ class ValueFolders:
             _remove(folder)
             folder.mkdir(mode=0o700, parents=True)
             for name, file in files.items():
-                _write(folder / name, file)
+                _write(folder / name, file, owner)
             # Whoever may read nothing in it need not look into it.
-            shared = any(not it.secret or it.any_user for it in files.values())
+            shared = any(not file.is_private for file in files.values())
             folder.chmod(0o555 if shared else 0o500)
+            if owner is not None:
+                os.chown(folder, owner, -1)
         except OSError as error:
             raise EngineError(f"{folder} cannot be written: {error.strerror}") from None
         self._names().add(run)
@@ -88,12 +101,25 @@ def file_system(mountinfo: str, path: Path) -> str:
     return found[1]
 
 
-def _write(path: Path, file: ValueFile) -> None:
-    private = file.secret and not file.any_user
+def _owner(reader: int) -> int | None:
+    """Whom to give files to on this machine; None: nobody, for root within an instance has ours."""
+    if reader == ROOT:
+        return None
+    if os.geteuid() != ROOT:
+        raise EngineError(
+            f"files of secrets cannot be given to user {reader}, for this node's daemon is not "
+            "root's: with `any_user: true` every user within the instance reads them"
+        )
+    return reader
+
+
+def _write(path: Path, file: ValueFile, owner: int | None) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as opened:
         opened.write(file.content)
-        os.fchmod(opened.fileno(), 0o400 if private else 0o444)
+        os.fchmod(opened.fileno(), 0o400 if file.is_private else 0o444)
+        if owner is not None and file.is_private:
+            os.fchown(opened.fileno(), owner, -1)
 
 
 def _remove(folder: Path) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from roheletd.cluster.reconcile import InstanceSpec
+from roheletd.cluster.volumes import StoredVolume, name_of, stored_volume
 from roheletd.engines import EngineError
+from roheletd.engines.docker_api import CLUSTER, INSTANCE
 from roheletd.upkeep import Volume
 
 _TMPFS_MODE = 0o1777  # Podman's own is 0, which only root can enter
@@ -18,7 +20,26 @@ _TMPFS_MODE = 0o1777  # Podman's own is 0, which only root can enter
 
 def volume_name(spec: InstanceSpec, volume: Volume) -> str:
     """What an engine knows a named volume by: `edge.web.1.data`."""
-    return f"{spec.cluster}.{spec.instance}.{volume.name}"
+    assert volume.name is not None, "it has a name"
+    return name_of(spec.cluster, spec.instance, volume.name)
+
+
+def stored_volumes(listed: Iterable[Mapping[str, Any]], cluster: str) -> tuple[StoredVolume, ...]:
+    """Those of instances of a cluster, of all that an engine has.
+
+    By our labels where a volume has them, else by its name: some have none, for an engine makes
+    what it is to mount and does not find.
+    """
+    found = (_stored_volume(it["Name"], it.get("Labels") or {}, cluster) for it in listed)
+    return tuple(it for it in found if it is not None)
+
+
+def _stored_volume(name: str, labels: Mapping[str, str], cluster: str) -> StoredVolume | None:
+    if CLUSTER not in labels:
+        return stored_volume(cluster, name)
+    if labels[CLUSTER] != cluster:
+        return None
+    return stored_volume(cluster, name, labelled=labels.get(INSTANCE, ""))
 
 
 def mounts(spec: InstanceSpec, sources: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from roheletd.engines import EngineError
 from roheletd.engines.docker_api import Json
+from roheletd.engines.signals import signal_number
+from roheletd.fields import StopSignal
 
 CREATE = "v4.0.0/libpod/containers/create"
 """Version 4 of Podman is the first with CDI, and version 5 still answers to it."""
@@ -59,6 +61,15 @@ def _env(value: Sequence[str], said: dict[str, Any]) -> None:
 
 def _nothing(_value: object, _said: dict[str, Any]) -> None:
     """Said with another key: an exposed port with where it is bound."""
+
+
+def _working_dir(value: str, said: dict[str, Any]) -> None:
+    """Made where it is missing, as the Docker-compatible API does by itself."""
+    said |= {"work_dir": value, "create_working_dir": True}
+
+
+def _stop_signal(value: StopSignal, said: dict[str, Any]) -> None:
+    said["stop_signal"] = signal_number(value)
 
 
 def _log(value: Json, said: dict[str, Any]) -> None:
@@ -120,6 +131,10 @@ _WORDS: dict[str, Word] = {
     "Image": _as("image"),
     "Cmd": _as("command"),
     "Entrypoint": _as("entrypoint"),
+    "User": _as("user"),
+    "WorkingDir": _working_dir,
+    "Hostname": _as("hostname"),
+    "StopSignal": _stop_signal,
     "Env": _env,
     "Labels": _as("labels"),
     "ExposedPorts": _nothing,
@@ -135,6 +150,7 @@ _HOST_WORDS: dict[str, Word] = {
     "CpuQuota": _limit("cpu", "quota"),
     "Memory": _limit("memory", "limit"),
     "MemorySwap": _limit("memory", "swap"),
+    "ReadonlyRootfs": _as("read_only_filesystem"),
     "Devices": _devices,
     "Mounts": _mounts,
 }

@@ -5,6 +5,8 @@ at exec, and is found there after the daemon was killed. The kernel tells of an 
 pidfd, so nothing polls. Each instance is a session of its own; when its leader ends, whatever is
 left of it is killed, as in a container.
 
+It runs as the user, and in the folder, that its service names, if the daemon may start it so.
+
 Cores are held by affinity. Memory and CPU quota are not held: that takes cgroups, which belong
 to systemd or to a container engine. `EngineInfo.unenforced` says so.
 """
@@ -15,7 +17,7 @@ import logging
 import os
 import platform
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -30,6 +32,7 @@ from roheletd.engines import (
     Tell,
     Usage,
     file_variables,
+    launch,
     port_variables,
     process_streams,
     procfs,
@@ -37,6 +40,8 @@ from roheletd.engines import (
     to_nobody,
 )
 from roheletd.engines.failed import NOT_FOUND_CODE, NOT_STARTED_CODE, Failed
+from roheletd.engines.signals import signal_number
+from roheletd.fields import StopSignal
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +67,7 @@ class _Copy(Struct):
     instance: str
     digest: str
     spec: InstanceSpec | None
+    stop_signal: StopSignal
     ended: asyncio.Event
     pid: int = _GONE
     pidfd: int = _GONE
@@ -151,6 +157,7 @@ class ProcessEngine:
             instance=process.instance,
             digest=process.digest,
             spec=None,
+            stop_signal=process.stop_signal,
             ended=asyncio.Event(),
         )
         try:
@@ -192,17 +199,7 @@ class ProcessEngine:
         ]
 
     async def run(self, spec: InstanceSpec, tell: Tell = to_nobody) -> None:  # noqa: ARG002
-        if not spec.command:
-            raise EngineError(
-                f"{spec.service} names no command, and this node runs no container images",
-                retry=False,
-            )
-        if spec.volumes:
-            raise EngineError(
-                f"{spec.service} has volumes, and a process sees the files of its node alone: "
-                "they need a container engine",
-                retry=False,
-            )
+        _refuse_what_takes_a_container(spec)
         if self._copy_of(spec.instance) is not None:
             raise EngineError(f"an earlier copy of {spec.instance} is still being removed")
         self._log_of(spec.instance).unlink(missing_ok=True)
@@ -213,6 +210,7 @@ class ProcessEngine:
             instance=spec.instance,
             digest=spec.digest,
             spec=spec,
+            stop_signal=spec.stop_signal or "SIGTERM",
             ended=asyncio.Event(),
         )
         self._supervise(copy, pid, os.pidfd_open(pid))
@@ -227,32 +225,31 @@ class ProcessEngine:
             self._supervise(copy, pid, os.pidfd_open(pid))
 
     def _spawn(self, spec: InstanceSpec) -> int:
-        """The pid of a new session that runs the command; it is ours to reap.
-
-        posix_spawn and not subprocess: a Popen object complains when it is dropped while its
-        process lives, and ours are meant to outlive us.
-        """
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        """The pid of a new session that runs the program; it is ours to reap."""
+        program, place = _program(spec), _place(spec)
+        if spec.files and place.person is not None:
+            raise EngineError(
+                f"user {spec.user}: files of config maps and secrets are for this node's daemon "
+                "alone; include them as variables, without `path`"
+            )
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
-            with _pinned(spec.cores):
-                return os.posix_spawnp(
-                    spec.command[0],
-                    spec.command,
-                    _environment(spec),
-                    file_actions=[
-                        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                        (os.POSIX_SPAWN_OPEN, 1, self._log_of(spec.instance), flags, 0o600),
-                        (os.POSIX_SPAWN_DUP2, 1, 2),
-                    ],
-                    setsid=True,
-                    setsigmask=[],
-                    setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these
-                )
+            log = os.open(self._log_of(spec.instance), flags, 0o600)
+            try:
+                with launch.pinned(spec.cores):
+                    return launch.start(
+                        program,
+                        _environment(spec, place),
+                        place=place,
+                        stdin=launch.NOTHING,
+                        stdout=log,
+                        stderr=log,
+                    )
+            finally:
+                os.close(log)
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
-            raise EngineError(f"cannot start {spec.command[0]} on this node: {reason}") from error
-        except ValueError as error:  # what no kernel takes: a NUL, text that has no bytes
-            raise EngineError(f"cannot start {spec.command[0]!r}: {error}", retry=False) from error
+            raise EngineError(f"cannot start {program[0]} on this node: {reason}") from error
 
     def _on_end(self, copy: _Copy) -> None:
         asyncio.get_running_loop().remove_reader(copy.pidfd)
@@ -270,7 +267,7 @@ class ProcessEngine:
 
     async def stop(self, container_id: str, grace_s: float) -> None:
         copy = self._copies.get(container_id)
-        if copy is not None and not await _ends(copy, signal.SIGTERM, grace_s):
+        if copy is not None and not await _ends(copy, signal_number(copy.stop_signal), grace_s):
             self._sweep(copy.instance)
             if not await _ends(copy, signal.SIGKILL, _KILL_S):
                 raise EngineError(f"{copy.instance} (pid {copy.pid}) cannot be killed")
@@ -333,13 +330,14 @@ class ProcessEngine:
         if copy is None or not copy.running:
             raise EngineError(f"{wanted.instance} has just ended")
         try:
-            with _pinned(tuple(os.sched_getaffinity(copy.pid))):
-                environment = (
-                    process_streams.environment_of(copy.pid)
-                    if copy.spec is None
-                    else _environment(copy.spec) | process_streams.NOT_THE_INSTANCE
-                )
-                return process_streams.start_exec(wanted, environment)
+            with launch.pinned(tuple(os.sched_getaffinity(copy.pid))):
+                if copy.spec is None:
+                    place = procfs.place_of(copy.pid)
+                    environment = process_streams.environment_of(copy.pid)
+                else:
+                    place = _place(copy.spec)
+                    environment = _environment(copy.spec, place) | process_streams.NOT_THE_INSTANCE
+                return process_streams.start_exec(wanted, environment, place)
         except OSError as error:
             why = f"cannot start {wanted.command[0]}: {os.strerror(error.errno or 0).lower()}"
             missing = isinstance(error, FileNotFoundError)
@@ -347,6 +345,12 @@ class ProcessEngine:
 
     async def images(self) -> AsyncIterator[tuple[str, ...]]:
         yield ()
+
+    async def volumes(self) -> None:
+        return None
+
+    async def remove_volume(self, name: str) -> None:
+        raise EngineError(f"there is no {name}: local processes have no volumes", retry=False)
 
     async def changes(self) -> AsyncIterator[None]:
         while True:
@@ -365,37 +369,50 @@ def _check_kernel() -> None:
         ) from error
 
 
-def _environment(spec: InstanceSpec) -> dict[str, str]:
+def _refuse_what_takes_a_container(spec: InstanceSpec) -> None:
+    if not _program(spec):
+        raise EngineError(
+            f"{spec.service} names no command, and this node runs no container images",
+            retry=False,
+        )
+    if spec.volumes:
+        raise EngineError(
+            f"{spec.service} has volumes, and a process sees the files of its node alone: "
+            "they need a container engine",
+            retry=False,
+        )
+    for field in ("hostname", "read_only"):
+        if getattr(spec, field):
+            raise EngineError(
+                f"{spec.service} has `{field}`, which needs a container engine", retry=False
+            )
+
+
+def _program(spec: InstanceSpec) -> tuple[str, ...]:
+    return (*(spec.entrypoint or ()), *spec.command)
+
+
+def _place(spec: InstanceSpec) -> launch.Place:
+    return launch.place_of(working_dir=spec.working_dir or "", user=spec.user or "")
+
+
+def _environment(spec: InstanceSpec, place: launch.Place) -> dict[str, str]:
     """Little of ours, the service's own, and what an instance is found again by."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    inherited |= place.person.variables if place.person else {}
     identity = {
         "ROHE_CLUSTER": spec.cluster,
         "ROHE_NODE": spec.node,
         "ROHE_SERVICE": spec.service,
         "ROHE_INSTANCE": spec.instance,
         "ROHE_DIGEST": spec.digest,
+        # For a daemon that takes it over.
+        **({"ROHE_STOP_SIGNAL": spec.stop_signal} if spec.stop_signal else {}),
     }
     ports = port_variables({port.container_port: port.host_port for port in spec.ports})
     files = file_variables(spec.files, mounted=False)
     around = surrounding_variables(spec, _LOOPBACK)
     return inherited | around | files | spec.env | identity | ports
-
-
-@contextlib.contextmanager
-def _pinned(cores: tuple[int, ...]) -> Iterator[None]:
-    """Pin this thread for the moment of a fork: the child inherits it and never runs elsewhere."""
-    if not cores:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    try:
-        with contextlib.suppress(OSError):  # none of the cores is there: told below
-            os.sched_setaffinity(0, cores)
-        if os.sched_getaffinity(0) != set(cores):  # the kernel leaves out what is not there
-            raise EngineError(f"not all of the cores {sorted(cores)} can be used on this node")
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def _reap(copy: _Copy) -> int | None:
@@ -431,7 +448,7 @@ def _last_line(path: Path) -> str:
     return next((line for line in said if line), "")[:_LAST_LINE_CHARS_MAX]
 
 
-async def _ends(copy: _Copy, number: signal.Signals, within_s: float) -> bool:
+async def _ends(copy: _Copy, number: int, within_s: float) -> bool:
     """Signal the whole group and wait for its leader's end."""
     if copy.running:
         with contextlib.suppress(ProcessLookupError):

@@ -4,23 +4,25 @@ The output of an instance is one file, which is cut when it grows too long. Whoe
 a place in all that was ever written; `Cuts` says how much of that is no more. A file has no events
 that would be worth their price: it is looked at several times a second, as long as somebody reads.
 
-A command is started with the environment and on the cores of the instance, as if it were within.
+A command is started with the environment, on the cores, as the user and in the folder of the
+instance, as if it were within.
 """
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import pty
+import shutil
 import signal
 import struct
 import termios
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeAlias
 
 from roheletd.cluster.streams import LINE_CHARS_MAX, Batch, ExecWanted, LogLine
-from roheletd.engines import EngineError
+from roheletd.engines import launch
 
 _LOOK_S = 0.25
 _READ_BYTES = 1 << 18
@@ -32,7 +34,8 @@ NOT_THE_INSTANCE = {"ROHE_DIGEST": "exec"}
 """Should the daemon be killed and the instance end, the next daemon would take the command for it;
 with another digest it replaces that."""
 
-Action: TypeAlias = tuple[int, int, str, int, int] | tuple[int, int, int]
+# The first terminal that the leader of a session opens controls it.
+_TAKE_TERMINAL = 'exec "$@" <>"$0" >&0 2>&0'
 
 
 class Cuts:
@@ -229,64 +232,67 @@ class ProcessExec:
         self._ended.set()
 
 
-def start_exec(wanted: ExecWanted, environment: dict[str, str]) -> ProcessExec:
+def start_exec(wanted: ExecWanted, environment: dict[str, str], place: launch.Place) -> ProcessExec:
     """Started on the cores of this thread. Raises `OSError` for what cannot be."""
-    return _in_terminal(wanted, environment) if wanted.tty else _with_pipes(wanted, environment)
+    run = _in_terminal if wanted.tty else _with_pipes
+    return run(wanted, environment, place)
 
 
-def _in_terminal(wanted: ExecWanted, environment: dict[str, str]) -> ProcessExec:
+def _in_terminal(
+    wanted: ExecWanted, environment: dict[str, str], place: launch.Place
+) -> ProcessExec:
+    program = wanted.command[0]
+    if "/" not in program and shutil.which(program, path=environment.get("PATH")) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
     ours, theirs = pty.openpty()
-    try:
-        _set_size(ours, wanted.rows, wanted.columns)
-        # The first terminal that the leader of a session opens controls it.
-        opened = (os.POSIX_SPAWN_OPEN, 0, os.ttyname(theirs), os.O_RDWR, 0)
-        actions: list[Action] = [opened, (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
-        pid = _spawn(wanted, {"TERM": "xterm", **environment}, actions)
-    except OSError:
-        os.close(ours)
-        raise
-    finally:
-        os.close(theirs)
+    with contextlib.ExitStack() as unless_started:
+        unless_started.callback(os.close, ours)
+        try:
+            _set_size(ours, wanted.rows, wanted.columns)
+            if place.person is not None:
+                os.fchown(theirs, place.person.uid, -1)
+            pid = launch.start(
+                ("/bin/sh", "-c", _TAKE_TERMINAL, os.ttyname(theirs), *wanted.command),
+                {"TERM": "xterm", **environment},
+                place=place,
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+            )
+        finally:
+            os.close(theirs)
+        unless_started.pop_all()
     return ProcessExec(pid, [ours], given=ours, output={ours: False}, tty=True)
 
 
-def _with_pipes(wanted: ExecWanted, environment: dict[str, str]) -> ProcessExec:
+def _with_pipes(
+    wanted: ExecWanted, environment: dict[str, str], place: launch.Place
+) -> ProcessExec:
     out, out_end = os.pipe()
     error, error_end = os.pipe()
-    theirs, ours, given = [out_end, error_end], [out, error], _NONE
-    actions: list[Action] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+    theirs, ours, given, in_end = [out_end, error_end], [out, error], _NONE, launch.NOTHING
     if wanted.stdin:
         in_end, given = os.pipe()
         os.set_blocking(given, False)
         theirs.append(in_end)
         ours.append(given)
-        actions = [(os.POSIX_SPAWN_DUP2, in_end, 0)]
-    actions += [(os.POSIX_SPAWN_DUP2, out_end, 1), (os.POSIX_SPAWN_DUP2, error_end, 2)]
-    try:
-        pid = _spawn(wanted, environment, actions)
-    except OSError:
+    with contextlib.ExitStack() as unless_started:
         for descriptor in ours:
-            os.close(descriptor)
-        raise
-    finally:
-        for descriptor in theirs:
-            os.close(descriptor)
+            unless_started.callback(os.close, descriptor)
+        try:
+            pid = launch.start(
+                wanted.command,
+                environment,
+                place=place,
+                stdin=in_end,
+                stdout=out_end,
+                stderr=error_end,
+            )
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        unless_started.pop_all()
     return ProcessExec(pid, ours, given=given, output={out: False, error: True}, tty=False)
-
-
-def _spawn(wanted: ExecWanted, environment: dict[str, str], actions: list[Action]) -> int:
-    try:
-        return os.posix_spawnp(
-            wanted.command[0],
-            wanted.command,
-            environment,
-            file_actions=actions,
-            setsid=True,
-            setsigmask=[],
-            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
-        )
-    except ValueError as error:  # what no kernel takes: a NUL, text that has no bytes
-        raise EngineError(f"cannot start {wanted.command[0]!r}: {error}", retry=False) from error
 
 
 def _set_size(descriptor: int, rows: int, columns: int) -> None:

@@ -6,10 +6,13 @@ import signal
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 from msgspec import Struct
 
 from roheletd.engines import Usage
+from roheletd.engines.launch import Person, Place
+from roheletd.fields import StopSignal
 
 _PROC = Path("/proc")
 _READ_BYTES = 4096
@@ -38,6 +41,7 @@ class Marked(Struct, frozen=True, kw_only=True):
     start_ticks: int
     instance: str
     digest: str
+    stop_signal: StopSignal
 
 
 def parse_stat(text: bytes) -> Stat:
@@ -109,9 +113,26 @@ def _looked_at(pid: int, wanted: set[bytes]) -> Marked | None:
                 start_ticks=stat.start_ticks,
                 instance=values.get("ROHE_INSTANCE", ""),
                 digest=values.get("ROHE_DIGEST", ""),
+                stop_signal=_stop_signal(values.get("ROHE_STOP_SIGNAL", "")),
             )
     os.close(pidfd)
     return None
+
+
+def _stop_signal(name: str) -> StopSignal:
+    return next((known for known in get_args(StopSignal) if known == name), "SIGTERM")
+
+
+def place_of(pid: int) -> Place:
+    """Where a process is, and as whom. Raises `OSError` once it is gone."""
+    folder = str(Path(f"/proc/{pid}/cwd").readlink())
+    text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    lines = dict(line.partition(":")[::2] for line in text.splitlines())
+    uid, gid = (int(lines[key].split()[1]) for key in ("Uid", "Gid"))
+    if (uid, gid) == (os.geteuid(), os.getegid()):
+        return Place(folder=folder)
+    groups = tuple(map(int, lines["Groups"].split()))
+    return Place(folder=folder, person=Person(uid=uid, gid=gid, groups=groups))
 
 
 def kill_marked(markers: dict[str, str]) -> None:

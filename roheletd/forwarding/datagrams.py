@@ -1,7 +1,8 @@
 """UDP: what one client sends goes to one endpoint, and answers go back, until both are silent.
 
-A flow is a client's address and a socket of its own to the endpoint. A new one takes the place of
-the one that was silent for longest where there is no more room: none of them can be told to wait.
+A flow is a client's address and a socket of its own to the endpoint. Where there is no more room, a
+new one takes the place of the one that was silent for longest, of the port that has most of them:
+none of them can be told to wait.
 """
 
 import asyncio
@@ -17,7 +18,9 @@ from roheletd.forwarding.balance import Balancer
 from roheletd.forwarding.sockets import bound, connected
 
 IDLE_S = 60.0
-FLOWS_MAX = 512
+FLOWS_MAX = 1024
+"""Of all UDP ports of a node: each takes a file descriptor."""
+
 _WAITING_MAX = 16
 _DATAGRAM_MAX = 65_535
 _AT_ONCE = 64
@@ -30,6 +33,20 @@ _PKTINFO = struct.Struct("=I4s4s")
 
 _Client = tuple[tuple[str, int], bytes]
 """Its address, and ours that it wrote to: an answer comes from there, or is not taken for one."""
+
+
+class Datagrams:
+    """What all UDP ports of this node share: the clock, and how many flows there may be."""
+
+    def __init__(self, clock: Clock, *, flows_max: int = FLOWS_MAX) -> None:
+        self.clock = clock
+        self.ports: set[UdpPort] = set()
+        self.count = 0
+        self._flows_max = flows_max
+
+    def make_room(self) -> None:
+        while self.count >= self._flows_max:
+            max(self.ports, key=UdpPort.count_flows).end_oldest()
 
 
 class _Flow:
@@ -45,10 +62,10 @@ class _Flow:
 class UdpPort:
     """One stable UDP port."""
 
-    def __init__(self, clock: Clock, host: str, port: int, *, flows_max: int = FLOWS_MAX) -> None:
+    def __init__(self, datagrams: Datagrams, host: str, port: int) -> None:
         """Raises OSError where the port cannot be had."""
-        self._clock = clock
-        self._flows_max = flows_max
+        self._shared = datagrams
+        self._clock = datagrams.clock
         self._loop = asyncio.get_running_loop()
         self._socket = bound(socket.SOCK_DGRAM, host, port)
         if self._socket.family == socket.AF_INET:
@@ -59,6 +76,13 @@ class UdpPort:
         self._dialling: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._socket, self._from_clients)
+        self._shared.ports.add(self)
+
+    def count_flows(self) -> int:
+        return len(self._flows)
+
+    def end_oldest(self) -> None:
+        self._end(next(iter(self._flows)))
 
     def serve(self, endpoints: Sequence[Endpoint]) -> None:
         """Flows of an endpoint that is gone start anew: nothing else would ever end them."""
@@ -79,6 +103,7 @@ class UdpPort:
             task.cancel()
         for client in tuple(self._flows):
             self._end(client)
+        self._shared.ports.discard(self)
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
@@ -100,8 +125,8 @@ class UdpPort:
                 flow.waiting.append(data)
 
     def _begin(self, client: _Client) -> _Flow:
-        while len(self._flows) >= self._flows_max:
-            self._end(next(iter(self._flows)))
+        self._shared.make_room()
+        self._shared.count += 1
         flow = self._flows[client] = _Flow(self._clock.now_s())
         task = self._loop.create_task(self._lead(client, flow))
         self._dialling.add(task)
@@ -120,6 +145,9 @@ class UdpPort:
             if self._flows.get(client) is not flow:  # its place was needed meanwhile
                 made.close()
                 return
+            if endpoint not in self._endpoints:
+                made.close()
+                continue
             flow.endpoint, flow.server = endpoint, made
             self._balancer.opened(endpoint)
             self._loop.add_reader(made, self._from_server, client, flow)
@@ -169,6 +197,7 @@ class UdpPort:
 
     def _end(self, client: _Client) -> None:
         flow = self._flows.pop(client)
+        self._shared.count -= 1
         if flow.server is not None and flow.endpoint is not None:
             self._loop.remove_reader(flow.server)
             flow.server.close()

@@ -15,6 +15,10 @@ READ_BYTES_MIN = 1 << 16
 READ_BYTES_MAX = 1 << 20
 """Of one turn; the more, the fewer wakeups of the receiver. Where that is slow, it is less."""
 
+LOOK_S = 15.0
+"""How often to look whether an end is gone that is not read from, as it has said all or more than
+the other one takes."""
+
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -40,6 +44,7 @@ class Relay:
         self._flows = (_Flow(self, one, other, buffer), _Flow(self, other, one, buffer))
         self._on_end = on_end
         self._open = True
+        self._looking: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         for flow in self._flows:
@@ -49,6 +54,20 @@ class Relay:
         """One direction is through; the other one may go on for as long as it likes."""
         if all(flow.over for flow in self._flows):
             self._close()
+        else:
+            self.look_soon()
+
+    def look_soon(self) -> None:
+        """One of the ends is not read from now."""
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        if any(it.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) for it in self._sockets):
+            self.abort()
+        elif not all(flow.reads for flow in self._flows):
+            self.look_soon()
 
     def abort(self) -> None:
         """What one end did not take is an error to the other one as well, and not an end."""
@@ -60,6 +79,8 @@ class Relay:
     def _close(self) -> None:
         if self._open:
             self._open = False
+            if self._looking is not None:
+                self._looking.cancel()
             for flow in self._flows:
                 flow.stop()
             for it in self._sockets:
@@ -83,6 +104,10 @@ class _Flow:
         self._size = READ_BYTES_MIN
         self._rest = memoryview(b"")
         self.over = False
+
+    @property
+    def reads(self) -> bool:
+        return not (self.over or self._rest)
 
     def start(self) -> None:
         self._loop.add_reader(self._from, self._read)
@@ -111,6 +136,7 @@ class _Flow:
             self._size = max(READ_BYTES_MIN, self._size // 2)
             self._loop.remove_reader(self._from)
             self._loop.add_writer(self._to, self._write)
+            self._relay.look_soon()
         elif count == self._size:
             self._size = min(READ_BYTES_MAX, 2 * self._size)
 

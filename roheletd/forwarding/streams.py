@@ -6,18 +6,18 @@ none, the connection waits for one to come, as between two instances of a rollou
 """
 
 import asyncio
-import errno
 import logging
 import math
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from roheletd.clock import Clock
 from roheletd.cluster.registry import Endpoint
 from roheletd.forwarding.balance import Balancer
 from roheletd.forwarding.relay import Buffer, Relay, reset
-from roheletd.forwarding.sockets import bound, connected, tuned
+from roheletd.forwarding.sockets import Acceptor, bound, connected, tuned
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +28,6 @@ AGAIN_S = 0.25
 """Until those that took no connection are asked once more, where nothing else changes."""
 
 TOLD_AGAIN_S = 60.0
-
-_ACCEPTS_AT_ONCE = 64
-_FULL_S = 0.5
-_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Streams:
@@ -68,68 +64,53 @@ class TcpPort:
         """Raises OSError where the port cannot be had."""
         self._streams = streams
         self._loop = asyncio.get_running_loop()
-        self._socket = bound(socket.SOCK_STREAM, host, port)
-        tuned(self._socket)  # what it accepts is tuned alike
+        listening = bound(socket.SOCK_STREAM, host, port)
+        tuned(listening)  # what it accepts is tuned alike
+        self._acceptor = Acceptor(listening, self._take)
         self._balancer = Balancer()
         self._changed = asyncio.Event()
-        self._dialling: set[asyncio.Task[None]] = set()
+        self._dialling: set[asyncio.Task[bool]] = set()
         self._relays: set[Relay] = set()
-        self._pause: asyncio.TimerHandle | None = None
-        self._loop.add_reader(self._socket, self._accept)
 
     def serve(self, endpoints: Sequence[Endpoint]) -> None:
         self._balancer.serve(endpoints)
         self._changed.set()
 
     def close(self) -> None:
-        if self._socket.fileno() < 0:
-            return
-        if self._pause is not None:
-            self._pause.cancel()
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
+        self._acceptor.close()
         for task in self._dialling:
             task.cancel()
         for relay in tuple(self._relays):
             relay.abort()
 
-    def _accept(self) -> None:
-        for _ in range(_ACCEPTS_AT_ONCE):
-            try:
-                client, _ = self._socket.accept()
-            except OSError as error:
-                if error.errno in _NO_ROOM:
-                    self._rest()
-                return
-            client.setblocking(False)  # noqa: FBT003 - the socket's own
-            if self._streams.open >= self._streams.open_max:
-                self._streams.refuse()
-                reset(client)
-                client.close()
-                continue
-            self._streams.open += 1
-            task = self._loop.create_task(self._lead(client))
-            self._dialling.add(task)
-            task.add_done_callback(self._dialling.discard)
+    def _take(self, client: socket.socket) -> None:
+        if self._streams.open >= self._streams.open_max:
+            self._streams.refuse()
+            reset(client)
+            client.close()
+            return
+        self._streams.open += 1
+        task = self._loop.create_task(self._lead(client))
+        self._dialling.add(task)
+        task.add_done_callback(partial(self._led, client))
 
-    def _rest(self) -> None:
-        """Out of descriptors or memory: what waits in the kernel's queue can wait a little more."""
-        self._loop.remove_reader(self._socket)
-        self._pause = self._loop.call_later(
-            _FULL_S, self._loop.add_reader, self._socket, self._accept
-        )
-
-    async def _lead(self, client: socket.socket) -> None:
-        found = None
+    def _led(self, client: socket.socket, task: "asyncio.Task[bool]") -> None:
+        """In any case: of a port that is closed, dialling may end before it has begun."""
+        self._dialling.discard(task)
+        leads = False
         try:
-            found = await self._dial()
+            leads = not task.cancelled() and task.result()
         finally:
-            if found is None:
+            if not leads:
                 self._streams.open -= 1
                 reset(client)
                 client.close()
+
+    async def _lead(self, client: socket.socket) -> bool:
+        """Whether it leads to somebody by now."""
+        found = await self._dial()
         if found is None:
-            return
+            return False
         endpoint, server = found
         tuned(server)
         self._balancer.opened(endpoint)
@@ -142,6 +123,7 @@ class TcpPort:
         relay = Relay(client, server, self._streams.buffer, ended)
         self._relays.add(relay)
         relay.start()
+        return True
 
     async def _dial(self) -> tuple[Endpoint, socket.socket] | None:
         clock = self._streams.clock

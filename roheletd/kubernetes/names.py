@@ -11,8 +11,10 @@ _KEY = re.compile(rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_WORD}")
 
 
 def name_of(name: str) -> str:
-    """A name by RFC 1123; what differs here stays different there."""
+    """A name by RFC 1035, as a Service needs it; what differs here stays different there."""
     plain = _NO_NAME.sub("-", name.lower()).strip("-") or "x"
+    if not plain[0].isalpha():
+        plain = f"x{plain}"
     if plain == name and len(plain) <= NAME_LETTERS_MAX:
         return plain
     mark = blake2b(name.encode(), digest_size=2).hexdigest()

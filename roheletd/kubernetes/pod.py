@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 from roheletd.kubernetes.drawing import Drawing, Object
 from roheletd.kubernetes.names import name_of
+from roheletd.kubernetes.program import host_name_of, literal, program_of, secrets_group_of
 from roheletd.kubernetes.scheduling import scheduled
 from roheletd.model import accelerators, demand
-from roheletd.upkeep import HealthCheck, Inclusion, Volume
+from roheletd.upkeep import HealthCheck, Inclusion, Volume, folders
 
 _GPU = "nvidia.com/gpu"
 _PULLS = {"missing": "IfNotPresent", "always": "Always", "never": "Never"}
-_ROOT_ONLY, _ALL = 0o400, 0o444
+_OWNER_ONLY, _ALL = 0o400, 0o444
 
 
 def pod_of(drawing: Drawing, *, claimed: bool) -> Object:
@@ -22,11 +23,10 @@ def pod_of(drawing: Drawing, *, claimed: bool) -> Object:
         "image": service.image,
         "imagePullPolicy": _PULLS[service.pull],
     }
-    if service.command:
-        container["args"] = [_literal(word) for word in service.command]
+    container |= program_of(drawing)
     if service.env:
         env = sorted(service.env.items())
-        container["env"] = [{"name": name, "value": _literal(value)} for name, value in env]
+        container["env"] = [{"name": name, "value": literal(value)} for name, value in env]
     if sources := list(_env_from(drawing)):
         container["envFrom"] = sources
     if service.ports:
@@ -43,14 +43,11 @@ def pod_of(drawing: Drawing, *, claimed: bool) -> Object:
         # Variables for each service of the namespace are none that it has here.
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": math.ceil(service.stop_grace_s),
+        **host_name_of(drawing, claimed=claimed),
+        **(secrets_group_of(drawing) if _secret_folders(drawing) else {}),
         **scheduled(drawing),
     }
     return pod | ({"volumes": volumes} if volumes else {})
-
-
-def _literal(text: str) -> str:
-    """Kubernetes puts variables in for `$(NAME)`; here it is nothing but text."""
-    return text.replace("$(", "$$(")
 
 
 def _ports(drawing: Drawing) -> Iterator[Object]:
@@ -103,7 +100,7 @@ def _probes(health: HealthCheck) -> Object:
     elif health.tcp is not None:
         probe["tcpSocket"] = {"port": health.tcp.port}
     elif health.exec is not None:
-        probe["exec"] = {"command": [_literal(word) for word in health.exec.command]}
+        probe["exec"] = {"command": [literal(word) for word in health.exec.command]}
     found = {
         "readinessProbe": {**probe, "successThreshold": health.healthy_after},
         "livenessProbe": probe,
@@ -144,7 +141,7 @@ def _files(drawing: Drawing, *, claimed: bool) -> tuple[list[Object], list[Objec
     for path, sources in _by_folder(drawing).items():
         name = f"files-{len(volumes)}"
         mounts.append({"name": name, "mountPath": path, "readOnly": True})
-        mode = _ROOT_ONLY if path in secret else _ALL
+        mode = _OWNER_ONLY if path in secret else _ALL
         volumes.append({"name": name, "projected": {"sources": sources, "defaultMode": mode}})
     return mounts, volumes
 
@@ -154,16 +151,24 @@ def _by_folder(drawing: Drawing) -> dict[str, list[Object]]:
     found: dict[str, list[Object]] = {}
     for kind, included in _included(drawing):
         if included.path is not None:
-            found.setdefault(included.path, []).append({kind: {"name": name_of(included.name)}})
+            sources = found.setdefault(_plain(included.path), [])
+            sources.append({kind: {"name": name_of(included.name)}})
     return found
 
 
-def _secret_folders(drawing: Drawing) -> set[str | None]:
-    """Those with nothing but secrets that root alone may read."""
-    service = drawing.service
-    own = {it.path for it in service.secrets if not it.any_user}
-    others = {it.path for it in service.secrets if it.any_user}
-    return own - others - {it.path for it in service.config_maps}
+def _plain(path: str) -> str:
+    """However it is written: two mounts at one path would hide one another there."""
+    return "/" + "/".join(folders(path))
+
+
+def _secret_folders(drawing: Drawing) -> set[str]:
+    """Those with nothing but secrets that one user alone may read."""
+    own, others = set[str](), set[str]()
+    for kind, included in _included(drawing):
+        if included.path is not None:
+            private = kind == "secret" and not included.any_user
+            (own if private else others).add(_plain(included.path))
+    return own - others
 
 
 def _volume_name(volume: Volume, position: int) -> str:

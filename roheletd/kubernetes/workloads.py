@@ -113,16 +113,23 @@ def _claim(name: str, drawing: Drawing) -> Object:
 def _service(drawing: Drawing) -> Object:
     """A port of every node here is that of a load balancer there: K3s's own does just that."""
     service = drawing.service
-    published = any(port.service_port for port in service.ports)
-    ports = [
-        {
-            "name": port_name(port.container_port, port.protocol),
-            "port": port.service_port or port.container_port,
-            "targetPort": port.container_port,
-            "protocol": port.protocol.upper(),
-        }
-        for port in service.ports
-    ]
+    published = {(port.service_port, port.protocol) for port in service.ports if port.service_port}
+    ports = []
+    for port in service.ports:
+        number = port.service_port or port.container_port
+        if not port.service_port and (number, port.protocol) in published:
+            drawing.note(
+                f"left out: a way to its port {number}, which is that of another one there"
+            )
+            continue
+        ports.append(
+            {
+                "name": port_name(port.container_port, port.protocol),
+                "port": number,
+                "targetPort": port.container_port,
+                "protocol": port.protocol.upper(),
+            }
+        )
     if published:
         drawing.note("its ports of every node are those of a load balancer there")
     kind = "LoadBalancer" if published else "ClusterIP"
@@ -166,4 +173,5 @@ _WITHOUT_A_WORD = {
     "strategy": "which node is preferred",
     "spread_devices": "several devices for one need",
     "on_isolation": "what a node alone does",
+    "stop_signal": "with which a container is told to stop; there it is the image's own",
 }

@@ -43,7 +43,7 @@ class Publisher(Protocol):
 class Announcer:
     """This node's voice. Status, leadership and instances are retained; nothing else is.
 
-    `instances` gives those of this node as they are now.
+    `instances` gives those of this node as they are now, `address` where others reach it.
     """
 
     name = "announcer"
@@ -58,7 +58,7 @@ class Announcer:
         challenge: Challenge,
         log: Log,
         state: ClusterState,
-        address: str = "",
+        address: Callable[[], str] = str,
     ) -> None:
         self._node = node
         self._address = address
@@ -135,7 +135,7 @@ class Announcer:
     def _announce_instances(self, link: Publisher) -> None:
         notice = InstancesNotice(
             node=self._node,
-            address=self._address,
+            address=self._address(),
             instances=tuple(without_use(use) for use in self.instances()),
         )
         # How long they have been healthy is said with them, and is no news by itself.

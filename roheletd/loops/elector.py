@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from roheletd.clock import Clock
 from roheletd.cluster.applier import Applier, UnknownEntry
+from roheletd.loops.waiting import news_or_time
 from roheletd.raft import (
     AnyMessage,
     ChangeRefused,
@@ -139,10 +140,7 @@ class Elector:
         lonely = self.alone and self.core.role == "leader" and not self.core.progress()
         if not (lonely or self.failure):
             due_s = min(due_s, self.core.deadline_s)
-        timeout_s = None if math.isinf(due_s) else max(0.0, due_s - self._clock.now_s())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._wake.wait()
+        await news_or_time(self._wake, due_s, self._clock)
         self._wake.clear()
 
     async def _work(self) -> None:

@@ -6,6 +6,7 @@ that cannot be had is told in `status` and tried again; the others do not wait f
 
 import asyncio
 import errno
+import math
 import resource
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,16 +18,18 @@ from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.fields import Protocol
 from roheletd.forwarding import Listener
-from roheletd.forwarding.datagrams import UdpPort
+from roheletd.forwarding.datagrams import FLOWS_MAX, Datagrams, UdpPort
 from roheletd.forwarding.streams import Streams, TcpPort
+from roheletd.loops.waiting import news_or_time
 
 RETRY_S = 2.0
 PAUSE_S = 0.02
 """From one look to the next: changes come in crowds."""
 
 _TOLD_MAX = 5
-_SPARE_FILES = 512
 _FILES_PER_CONNECTION = 2
+_FILES_OF_OTHERS = 1024
+"""Of the resolver, the links, the engine, the log and the sensors."""
 
 _Key = tuple[Protocol, int]
 
@@ -55,6 +58,7 @@ class Forwarder:
         self._membership = membership
         self._clock = clock
         self._streams = Streams(clock, open_max=connections_max, wait_s=wait_s)
+        self._datagrams = Datagrams(clock)
         self._listeners: dict[_Key, Listener] = {}
         self._served: dict[_Key, tuple[Endpoint, ...]] = {}
         self._faults: dict[_Key, str] = {}
@@ -65,23 +69,21 @@ class Forwarder:
         self._wake.set()
 
     async def run(self) -> None:
-        _allow_files(_FILES_PER_CONNECTION * self._streams.open_max + _SPARE_FILES)
         try:
             while True:
                 self._wake.clear()
                 self._look()
                 await asyncio.sleep(PAUSE_S)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._patience_s()):
-                        await self._wake.wait()
+                await news_or_time(self._wake, self._look_again_s(), self._clock)
         finally:
             for listener in self._listeners.values():
                 listener.close()
 
-    def _patience_s(self) -> float | None:
-        others = self._state.expected
-        loss_s = self._membership.next_loss_s(others, self._clock.now_s())
-        return min(filter(None, (RETRY_S if self._faults else None, loss_s)), default=None)
+    def _look_again_s(self) -> float:
+        now_s = self._clock.now_s()
+        loss_s = self._membership.next_loss_s(self._state.expected, now_s)
+        retry_s = RETRY_S if self._faults else math.inf
+        return now_s + min(retry_s, math.inf if loss_s is None else loss_s)
 
     def _look(self) -> None:
         now_s = self._clock.now_s()
@@ -95,6 +97,8 @@ class Forwarder:
 
     def _open(self, ports: Iterable[ServicePort]) -> None:
         wanted = {(it.protocol, it.service_port): it for it in ports}
+        connections = _FILES_PER_CONNECTION * self._streams.open_max
+        _allow_files(connections + FLOWS_MAX + len(wanted) + _FILES_OF_OTHERS)
         for key in self._listeners.keys() - wanted.keys():
             self._listeners.pop(key).close()
             self._served.pop(key, None)
@@ -112,15 +116,22 @@ class Forwarder:
             self._listeners[key] = (
                 TcpPort(self._streams, self._listen, port.service_port)
                 if port.protocol == "tcp"
-                else UdpPort(self._clock, self._listen, port.service_port)
+                else UdpPort(self._datagrams, self._listen, port.service_port)
             )
         except OSError as error:
             self._faults[key] = (
                 f"port {port.service_port} ({port.protocol}) of service {port.service} is not "
-                f"served here: {_explained(error)}"
+                f"served here: {self._holder(key) or _explained(error)}"
             )
             return False
         return True
+
+    def _holder(self, key: _Key) -> str:
+        """Whether it is an instance of ours that has the port; empty where it is not."""
+        for name, at in self._state.placements_on(self._node).items():
+            if key in {(bound.protocol, bound.host_port) for bound in at.ports}:
+                return f"it is the host port of {name} on this node: choose another service_port"
+        return ""
 
     def _tell(self) -> None:
         told = list(self._faults.values())
@@ -140,7 +151,7 @@ def _explained(error: OSError) -> str:
 
 
 def _allow_files(number: int) -> None:
-    """As many open files as the connections may need, if the limit can be raised to that."""
+    """As many open files as may be needed, if the limit can be raised to that."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < number:
         with suppress(ValueError, OSError):

@@ -16,8 +16,9 @@ from roheletd.cluster.reconcile import Files, InstanceSpec, Surroundings
 from roheletd.cluster.registry import variables
 from roheletd.cluster.state import ClusterState
 from roheletd.engines import EngineError
-from roheletd.engines.files import ValueFile, ValueFolders
+from roheletd.engines.files import ROOT, ValueFile, ValueFolders
 from roheletd.errors import RoheletError
+from roheletd.upkeep import user_numbers
 
 VARIABLE_BYTES_MAX = 131_071
 """The kernel's limit for one variable, with its name and `=` (MAX_ARG_STRLEN)."""
@@ -74,9 +75,10 @@ class Furnisher:
             for key, content in values.items():
                 secret = item.kind == "secret"
                 files[key] = ValueFile(content=content, secret=secret, any_user=item.any_user)
+        uid, _gid = user_numbers(spec.user or None) or (ROOT, None)
         written = tuple(
             Files(
-                source=str(self._folders.write(run_of(spec), number, files)),
+                source=str(self._folders.write(run_of(spec), number, files, reader=uid)),
                 path=str(path),
                 variables=tuple(variable(it) for it in spec.included if _is_at(it, path)),
             )

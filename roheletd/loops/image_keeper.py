@@ -7,7 +7,6 @@ it is written with a pull and a deletion, and never at rest.
 
 import asyncio
 import logging
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +24,7 @@ from roheletd.cluster.state import ClusterState
 from roheletd.engines import EngineError
 from roheletd.errors import Unavailable
 from roheletd.image import short_name
+from roheletd.loops.waiting import news_or_time
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +76,7 @@ class ImageKeeper:
 
     async def run(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
-                    await self._wake.wait()
+            await news_or_time(self._wake, self._clock.now_s() + LOOK_S, self._clock)
             self._wake.clear()
             try:
                 await self.look()

@@ -5,8 +5,8 @@ ends when the instance is no longer placed here.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from roheletd.clock import Clock
 from roheletd.cluster.container import Container
@@ -16,10 +16,11 @@ from roheletd.engines import Engine
 from roheletd.engines.docker_streams import unix_s
 from roheletd.errors import Refused, Unavailable
 from roheletd.loops.ceiling import Ceiling
+from roheletd.loops.waiting import news_or_time
 
 SETTLE_S = 0.3
 LOOK_S = 5.0
-"""News wake whoever waits; this is for those that were missed."""
+"""News wake whoever waits; this is for what there are none of, as of an engine that comes back."""
 
 
 class InstanceLogs:
@@ -80,25 +81,30 @@ class InstanceLogs:
     async def _next_run(self, instance: str, out: Ceiling) -> Container:
         """What runs of an instance whose log has had an end."""
         said = False
-        await self._next_news(SETTLE_S)  # engines tell of an end before their lists show it
-        while True:
-            found = await self._found(instance)
-            if found is not None and found.state == "running":
-                return found
-            self._check_placed(instance)
-            if not said:
-                why = found.reason if found is not None else ""
-                await out.note(f"ended{f' ({why})' if why else ''}; waiting for its next start")
-                said = True
-            await self._next_news(LOOK_S)
+        with self._listening() as news:
+            # Engines tell of an end before their lists show it.
+            await self._wait(news, SETTLE_S)
+            while True:
+                news.clear()
+                found = await self._found(instance)
+                if found is not None and found.state == "running":
+                    return found
+                self._check_placed(instance)
+                if not said:
+                    why = found.reason if found is not None else ""
+                    await out.note(f"ended{f' ({why})' if why else ''}; waiting for its next start")
+                    said = True
+                await self._wait(news, LOOK_S)
 
     async def container(self, instance: str, *, wait: bool) -> Container:
         """What runs of an instance, or else its newest container. Raises `Refused`."""
-        while (found := await self._found(instance)) is None:
-            self._check_placed(instance)
-            if not wait:
-                raise Refused(f"{instance} has not been started on {self._node} yet")
-            await self._next_news(LOOK_S)
+        with self._listening() as news:
+            while (found := await self._found(instance)) is None:
+                self._check_placed(instance)
+                if not wait:
+                    raise Refused(f"{instance} has not been started on {self._node} yet")
+                await self._wait(news, LOOK_S)
+                news.clear()
         return found
 
     async def _found(self, instance: str) -> Container | None:
@@ -117,15 +123,18 @@ class InstanceLogs:
         if at.node != self._node:
             raise Refused(f"{instance} was placed on {at.node}")
 
-    async def _next_news(self, within_s: float) -> None:
-        event = asyncio.Event()
-        self._news.add(event)
+    @contextmanager
+    def _listening(self) -> Iterator[asyncio.Event]:
+        """Set at each news from now on: also at what happens while the engine is asked."""
+        news = asyncio.Event()
+        self._news.add(news)
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await event.wait()
+            yield news
         finally:
-            self._news.discard(event)
+            self._news.discard(news)
+
+    async def _wait(self, news: asyncio.Event, within_s: float) -> None:
+        await news_or_time(news, self._clock.now_s() + within_s, self._clock)
 
     def engine(self) -> Engine:
         """Raises `Refused` where nothing runs at all."""

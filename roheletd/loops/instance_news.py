@@ -36,7 +36,7 @@ class InstanceNews:
         self.on_verdict: Callable[[], None] = lambda: None
         self.on_look: Callable[[], None] = lambda: None
         self.on_change: list[Callable[[], None]] = []
-        self._known: tuple[InstanceUse, ...] = ()
+        self._known: object = ()
 
     def now(self) -> tuple[InstanceUse, ...]:
         """Every instance placed here, with its use as last measured."""
@@ -65,7 +65,7 @@ class InstanceNews:
     def look(self) -> None:
         """Whether something has changed that no event tells of."""
         self.on_look()
-        known = tuple(lasting(use) for use in self.now())
+        known = tuple(map(lasting, self.now())), self.addresses()
         if known != self._known:
             self._known = known
             for hear in self.on_change:

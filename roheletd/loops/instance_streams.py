@@ -1,4 +1,4 @@
-"""What others want of the instances of this node: their logs, and commands within them."""
+"""What others want of this node: logs of its instances, commands in them, volumes, and events."""
 
 import asyncio
 from contextlib import suppress
@@ -9,26 +9,40 @@ from roheletd.cluster.flow import Allowance
 from roheletd.cluster.streams import (
     Begun,
     End,
+    EventsWanted,
     ExecWanted,
     Exit,
     Input,
     LogsWanted,
     Output,
     Resize,
+    VolumesWanted,
+    VolumeUnwanted,
 )
 from roheletd.engines import ExecSession
 from roheletd.errors import Refused, RoheletError, Unavailable
 from roheletd.loops.ceiling import Ceiling, afford
+from roheletd.loops.event_streams import EventStreams
 from roheletd.loops.instance_logs import InstanceLogs
+from roheletd.loops.stored_volumes import StoredVolumes
 
 
 class InstanceStreams:
     """Serves any number of conversations. What goes over the brokers has a ceiling."""
 
     def __init__(
-        self, *, logs: InstanceLogs, node: str, clock: Clock, bytes_per_s_max: int
+        self,
+        *,
+        logs: InstanceLogs,
+        events: EventStreams,
+        volumes: StoredVolumes,
+        node: str,
+        clock: Clock,
+        bytes_per_s_max: int,
     ) -> None:
         self._logs = logs
+        self._events = events
+        self._volumes = volumes
         self._node = node
         self._clock = clock
         self._bytes_per_s_max = bytes_per_s_max
@@ -46,6 +60,10 @@ class InstanceStreams:
                 )
             elif isinstance(wanted, ExecWanted):
                 await self._exec(wanted, talk, allowance)
+            elif isinstance(wanted, EventsWanted):
+                await self._events.pass_on(wanted, talk, allowance)
+            elif isinstance(wanted, VolumesWanted | VolumeUnwanted):
+                await self._volumes.answer(wanted, talk)
             end = End()
         except Unavailable as error:
             end = End("unavailable", str(error))

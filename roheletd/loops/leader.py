@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-from contextlib import suppress
 from random import Random
 from uuid import uuid4
 
@@ -23,9 +22,10 @@ from roheletd.cluster.commands import Rejected
 from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership
 from roheletd.cluster.soft import SoftState
-from roheletd.cluster.state import ClusterState
+from roheletd.cluster.state import ClusterState, service_of
 from roheletd.errors import Unavailable
 from roheletd.loops.tidings import Tidings
+from roheletd.loops.waiting import news_or_time
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class Leader:
         self._waiting = Waiting()
         self._trouble = ""
         self._alive: frozenset[str] = frozenset()
+        self._settled: dict[str, int] = {}
         self._allocated_at = -1
         self._reschedule_at_s = math.inf
         self._wake = asyncio.Event()
@@ -104,19 +105,16 @@ class Leader:
                 now_s >= self._due_s() or self._tidings.is_news(self._lost_nodes(now_s))
             ):
                 return
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._patience_s(now_s)):
-                    await self._wake.wait()
+            await news_or_time(self._wake, self._look_again_s(now_s), self._clock)
 
     def _due_s(self) -> float:
         return min(self._reschedule_at_s, self._waiting.next_try_s())
 
-    def _patience_s(self, now_s: float) -> float | None:
+    def _look_again_s(self, now_s: float) -> float:
         if not self._log.leads:
-            return None
+            return math.inf
         loss_s = self._membership.next_loss_s(self._state.registrations, now_s)
-        due_s = min(math.inf if loss_s is None else loss_s, self._due_s() - now_s)
-        return None if math.isinf(due_s) else due_s
+        return min(math.inf if loss_s is None else now_s + loss_s, self._due_s())
 
     def _lost_nodes(self, now_s: float) -> frozenset[str]:
         return frozenset(self._membership.lost_for_s(self._state.registrations, now_s))
@@ -172,4 +170,9 @@ class Leader:
         alive = frozenset(name for name, it in view.conditions.items() if it.liveness == "alive")
         if self._state.allocated_at != self._allocated_at or alive - self._alive:
             self._waiting.wake()
+        # Behind one that has settled the next is replaced, and that makes room itself.
+        settled = {name: self._state.placements[name].placed_at for name in view.settled}
+        news = settled.items() - self._settled.items()
+        self._waiting.wake({service_of(name) for name, _ in news})
         self._allocated_at, self._alive = self._state.allocated_at, alive
+        self._settled = settled

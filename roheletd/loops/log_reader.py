@@ -1,8 +1,7 @@
 """Reads the logs of a service or of one instance, from whichever nodes they are on."""
 
 import asyncio
-from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 
 from roheletd.api.collaborators import Conversation, Emit
 from roheletd.cluster.state import ClusterState
@@ -17,6 +16,7 @@ from roheletd.cluster.streams import (
 )
 from roheletd.errors import Refused, RoheletError, Unavailable
 from roheletd.loops.streams import Streams
+from roheletd.loops.waiting import first_of
 from roheletd.model import Placement
 
 AGAIN_S = 2.0
@@ -81,7 +81,7 @@ class LogReader:
                     raise Refused(f"{asked.service} was removed")
                 if asked.instance and self._state.placements.get(asked.instance) is None:
                     raise Refused(f"{asked.instance} is not wanted any more")
-                await _first_of(news, running.values())
+                await first_of(news, running.values())
         finally:
             self._news.discard(news)
             for task in running.values():
@@ -125,15 +125,3 @@ class LogReader:
                         raise Unavailable(reason)
                     case End():
                         return
-
-
-async def _first_of(news: asyncio.Event, tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Returns at news; raises what a task raised."""
-    waiting = asyncio.create_task(news.wait())
-    try:
-        done, _ = await asyncio.wait((waiting, *tasks), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-    for task in done - {waiting}:
-        with suppress(asyncio.CancelledError):
-            task.result()

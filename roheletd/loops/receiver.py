@@ -147,7 +147,7 @@ class Receiver:
             self._soft.count_dropped("not understood")
 
     def _on_instances(self, node: str, notice: InstancesNotice) -> None:
-        self._soft.addresses[node] = notice.address
+        self._soft.heard_address(node, notice.address)
         self._soft.heard_instances(node, notice.instances)
         self.on_instances(node)
 

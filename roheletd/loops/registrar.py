@@ -97,8 +97,7 @@ class Registrar:
             await self._pause()
 
     async def _pause(self) -> None:
-        await asyncio.sleep(RETRY_S / 10)
-        self._wake.clear()
+        await asyncio.sleep(RETRY_S / 10)  # what happens meanwhile is heard after it
         with suppress(TimeoutError):
             async with asyncio.timeout(RETRY_S):
                 await self._wake.wait()

@@ -6,20 +6,25 @@ containers are made with the engine's own resolver.
 
 import asyncio
 import errno
+import math
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine
 from contextlib import suppress
-from functools import partial
 
+from roheletd.clock import Clock
 from roheletd.cluster.names import Zone
 from roheletd.cluster.soft import SoftState
-from roheletd.forwarding.sockets import family_of
-from roheletd.resolver.header import SERVFAIL, failure, may_be_ours
+from roheletd.forwarding.sockets import Acceptor, family_of
+from roheletd.loops.waiting import news_or_time
+from roheletd.resolver.answers import Answers
 from roheletd.resolver.upstream import PORT, Upstream, framed, read_framed
 
 RETRY_S = 5.0
 IN_FLIGHT_MAX = 256
-TCP_S = 10.0
+"""Queries by UDP. More than that at a time are not answered: a client asks again."""
+TALKS_MAX = 64
+TCP_S, LINGER_S = 10.0, 1.0
+"""How long a connection may last, and how much longer its client may take to listen."""
 
 _AT_ONCE = 32
 _QUERY_BYTES = 4096
@@ -33,16 +38,27 @@ class Resolver:
     name = "resolver"
 
     def __init__(
-        self, *, listen: str, port: int, zone: Zone, soft: SoftState, upstream: Upstream
+        self,
+        *,
+        listen: str,
+        port: int,
+        zone: Zone,
+        soft: SoftState,
+        upstream: Upstream,
+        clock: Clock,
     ) -> None:
         self._listen = listen
         self._port = port
         self._zone = zone
         self._soft = soft
         self._upstream = upstream
+        self._answers = Answers(zone, upstream)
+        self._clock = clock
         self._address = ""
         self._sockets: list[socket.socket] = []
+        self._acceptor: Acceptor | None = None
         self._answering: set[asyncio.Task[None]] = set()
+        self._talking: set[asyncio.Task[None]] = set()
         self._running = False
         self._hopeful = True
         self._wake = asyncio.Event()
@@ -58,7 +74,8 @@ class Resolver:
         wanted = self._listen or self._soft.engine.host_address
         if self._running and wanted != self._address:
             self._close()
-            self._address = self._upstream.mine = wanted
+            self._address = wanted
+            self._upstream.mine = wanted, self._port
             self._wake.set()
             self._bind()
 
@@ -69,46 +86,47 @@ class Resolver:
                 self.attend()
                 self._wake.clear()
                 failed = self._hopeful and bool(self._address) and not self._sockets
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(RETRY_S if failed else None):
-                        await self._wake.wait()
+                again_s = self._clock.now_s() + RETRY_S if failed else math.inf
+                await news_or_time(self._wake, again_s, self._clock)
                 self._bind()
         finally:
             self._running = False
             self._close()
-            for task in self._answering:
+            for task in self._answering | self._talking:
                 task.cancel()
 
     def _bind(self) -> None:
-        address = self._address
-        if not address or self._sockets:
+        if not self._address or self._sockets:
             return
         try:
             for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-                made = socket.socket(family_of(address), kind | socket.SOCK_NONBLOCK)
+                made = socket.socket(family_of(self._address), kind | socket.SOCK_NONBLOCK)
                 self._sockets.append(made)
                 made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
                 if kind == socket.SOCK_STREAM:
                     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                made.bind((address, self._port))
+                made.bind((self._address, self._port))
             self._sockets[1].listen()
         except OSError as error:
             self._close()
             self._hopeful = error.errno != errno.EACCES
             again = "; tried again" if self._hopeful else ""
             self._soft.notices["resolver"] = (
-                f"names are not answered at {address} port {self._port}, and containers resolve "
-                f"as their engine does: {_explained(error)}{again}"
+                f"names are not answered at {self._address} port {self._port}, and containers "
+                f"resolve as their engine does: {_explained(error)}{again}"
             )
             return
         self._soft.notices.pop("resolver", None)
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._sockets[0], self._from_udp, self._sockets[0])
-        loop.add_reader(self._sockets[1], self._from_tcp, self._sockets[1])
+        asked, listening = self._sockets
+        asyncio.get_running_loop().add_reader(asked, self._from_udp, asked)
+        self._acceptor = Acceptor(listening, self._from_tcp)
 
     def _close(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
+            asyncio.get_running_loop().remove_reader(self._sockets[0])
         for it in self._sockets:
-            asyncio.get_running_loop().remove_reader(it)
             it.close()
         self._sockets.clear()
 
@@ -118,58 +136,40 @@ class Resolver:
                 query, client = asked.recvfrom(_QUERY_BYTES)
             except OSError:
                 return
-
-            self._begin(self._answer(query, partial(_send, asked, client), udp=True))
-
-    def _from_tcp(self, asked: socket.socket) -> None:
-        with suppress(OSError):
-            client, _ = asked.accept()
             if len(self._answering) < IN_FLIGHT_MAX:
-                self._begin(self._converse(client))
-            else:
-                client.close()
+                _begin(self._answer(asked, query, client), self._answering)
 
-    def _begin(self, work: "Awaitable[None]") -> None:
-        """More than that at a time is not answered: a client asks again."""
-        task = asyncio.ensure_future(work)
-        self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
+    async def _answer(self, asked: socket.socket, query: bytes, client: tuple[str, int]) -> None:
+        if (answer := await self._answers.to(query, udp=True)) is not None:
+            with suppress(OSError):  # lost, as a datagram may be
+                asked.sendto(answer, client)
 
-    async def _converse(self, client: socket.socket) -> None:
+    def _from_tcp(self, client: socket.socket) -> None:
+        if len(self._talking) < TALKS_MAX:
+            _begin(self._talk(client), self._talking)
+        else:
+            client.close()
+
+    async def _talk(self, client: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=client)
-
-        async def send(answer: bytes) -> None:
-            writer.write(framed(answer))
-            await writer.drain()
-
         try:
             with suppress(OSError, EOFError, TimeoutError):
                 async with asyncio.timeout(TCP_S):
                     while True:
-                        await self._answer(await read_framed(reader), send, udp=False)
+                        answer = await self._answers.to(await read_framed(reader), udp=False)
+                        if answer is not None:
+                            writer.write(framed(answer))
+                            await writer.drain()
         finally:
             writer.close()
-
-    async def _answer(
-        self, query: bytes, send: Callable[[bytes], Awaitable[None]], *, udp: bool
-    ) -> None:
-        if may_be_ours(query):
-            from roheletd.resolver import wire  # noqa: PLC0415 - 6 MB, for nodes that are asked
-
-            answer = wire.response(query, self._zone.origin, self._zone.meaning, udp=udp)
-            if answer is not None:
-                await send(answer)
-                return
-        if len(self._answering) > IN_FLIGHT_MAX:
-            return
-        found = await self._upstream.ask(query, udp=udp) or failure(query, SERVFAIL)
-        if found is not None:
-            await send(found)
+            # Whoever does not listen would keep open what it has not heard.
+            asyncio.get_running_loop().call_later(LINGER_S, writer.transport.abort)
 
 
-async def _send(asked: socket.socket, client: tuple[str, int], answer: bytes) -> None:
-    with suppress(OSError):  # lost, as a datagram may be
-        asked.sendto(answer, client)
+def _begin(work: Coroutine[None, None, None], among: set[asyncio.Task[None]]) -> None:
+    task = asyncio.create_task(work)
+    among.add(task)
+    task.add_done_callback(among.discard)
 
 
 def _explained(error: OSError) -> str:

@@ -11,7 +11,7 @@ from roheletd.api.problems import UnknownOutcome
 from roheletd.clock import Clock
 from roheletd.cluster.commands import Applied, EndRollout
 from roheletd.cluster.events import Events
-from roheletd.cluster.rollout import Watch, changing, settled
+from roheletd.cluster.rollout import Watch, changing, settled, unready
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.errors import Unavailable
@@ -20,6 +20,8 @@ from roheletd.loops.waiting import news_or_time
 logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0
+_NOTHING = frozenset[str](), frozenset[str]()
+"""What has settled, and what would not be started."""
 
 
 class RolloutKeeper:
@@ -44,7 +46,7 @@ class RolloutKeeper:
         self._clock = clock
         self._proceed = proceed
         self._watch = Watch()
-        self._settled: frozenset[str] = frozenset()
+        self._seen = _NOTHING
         self._trouble = ""
         self._seen_at, self._changes = -1, False
         self._wake = asyncio.Event()
@@ -57,7 +59,7 @@ class RolloutKeeper:
             await news_or_time(self._wake, self._look_again_s(), self._clock)
             self._wake.clear()
             if not self._log.leads:
-                self._watch, self._settled = Watch(), frozenset()
+                self._watch, self._seen = Watch(), _NOTHING
             elif self._is_changing():
                 await self._look()
 
@@ -71,13 +73,14 @@ class RolloutKeeper:
         """Asked whenever a node is heard, and another answer only after another entry."""
         if self._seen_at != self._state.applied_index:
             self._seen_at = self._state.applied_index
-            self._changes = any(changing(self._state))
+            paused = any(known.is_paused for known in self._state.services.values())
+            self._changes = paused or any(changing(self._state))
         return self._changes
 
     async def _look(self) -> None:
-        now = settled(self._state, self._soft)
-        if now != self._settled:
-            self._settled = now
+        now = settled(self._state, self._soft), unready(self._state, self._soft)
+        if now != self._seen:
+            self._seen = now
             self._proceed()
         now_s = self._clock.now_s()
         for end in tuple(self._watch.ends(self._state, self._soft, self._soft.waiting, now_s)):

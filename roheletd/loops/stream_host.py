@@ -45,6 +45,8 @@ class StreamHost:
     def begin(self, session: Session) -> None:
         assert self._tasks is not None, "it was admitted"
         serve = self._tasks.create_task(self._serve(session), name=f"stream of {session.node}")
+        # One that is cancelled before it has begun does not even get to its `finally`.
+        serve.add_done_callback(lambda _: self._forget(session.stream))
 
         def end() -> None:
             serve.cancel()
@@ -55,7 +57,6 @@ class StreamHost:
         if len(self._serving) >= self._open_max:
             session.on_failure = _nothing
             session.abort(f"{self._open_max} streams are open there already (streams.open_max)")
-            self._forget(session.stream)
             return
         tending = asyncio.create_task(session.tend())
         self._serving.add(session.stream)
@@ -73,7 +74,6 @@ class StreamHost:
             session.abort("")
             tending.cancel()
             self._serving.discard(session.stream)
-            self._forget(session.stream)
 
     def _forget(self, stream: bytes) -> None:
         """So that its first chunk, should it come once more, begins nothing."""

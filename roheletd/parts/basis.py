@@ -12,12 +12,12 @@ from roheletd.cluster.events import Events
 from roheletd.cluster.membership import Membership, thresholds
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.cluster.state import ClusterState
-from roheletd.collectors.address import own_address
+from roheletd.collectors.address import OwnAddress
 from roheletd.config import TIMINGS, Config
 from roheletd.frames import Framer, Frames
 from roheletd.frames import Identity as FrameIdentity
 from roheletd.messages import Challenge, Sealer, Topics
-from roheletd.startup import Found
+from roheletd.startup import Found, url_for_others
 from roheletd.vault import Vault
 
 
@@ -44,12 +44,24 @@ class Basis:
         self.soft = SoftState(
             broker=BrokerLink(mode=found.broker.mode), engine=EngineLink(kind=found.engine.kind)
         )
-        self.address = config.node.address or own_address()
-        self.soft.addresses[me.node] = self.address
+        self.address = OwnAddress(config.node.address, self.clock.now_s())
+        self.soft.heard_address(me.node, self.address.host)
         self.membership = Membership(me=me.node, limits=self.limits, now_s=self.clock.now_s())
         self.events = Events(node=me.node, wall_s=self.clock.wall_s)
         self.profile = profile_of(config.allocation)
         self.algorithm = _load_algorithm(config, data_dir)
+
+    @property
+    def own_broker(self) -> str:
+        """Where others reach the broker of this node; empty where they do not.
+
+        While there is no network, it is where they used to.
+        """
+        if self.found.keeper is None or not self.me.shared:
+            return ""
+        known = self.state.member_by_id(self.me.member)
+        now = url_for_others(self.address.host, self.config.broker.port)
+        return now or (known.broker if known else "")
 
     def framer(self) -> Framer:
         """Seals what this node says in frames, with numbers of its own."""

@@ -16,7 +16,7 @@ class Brokers:
     def ours(self) -> tuple[str, ...]:
         """Where to link to, best first: what the configuration says, else the voters' own."""
         found, me = self._basis.found, self._basis.me
-        urls, own = found.urls, found.own_broker
+        urls, own = found.urls, self._basis.own_broker
         if found.broker.mode == "external" or not me.shared:
             return urls
         known = readable(self._of_voters())
@@ -33,7 +33,8 @@ class Brokers:
         known = self._of_voters()
         if known or found.keeper is None:
             return known
-        return (url_for_others(self._basis.config),)  # as it will be once the cluster is shared
+        host, port = self._basis.address.host, self._basis.config.broker.port
+        return (url_for_others(host, port),)  # as it will be once the cluster is shared
 
     def why_none(self) -> str:
         """What this node itself has to do with it that it has no link; empty: nothing it knows."""

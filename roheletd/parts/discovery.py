@@ -60,4 +60,5 @@ def _resolver(basis: Basis) -> Resolver | None:
         ),
         soft=basis.soft,
         upstream=Upstream(),
+        clock=basis.clock,
     )

@@ -8,6 +8,7 @@ from roheletd.api.server import ApiServer
 from roheletd.control import Control
 from roheletd.instance_use import InstanceUse
 from roheletd.loops.announcer import Announcer
+from roheletd.loops.event_reader import EventReader
 from roheletd.loops.inbox import Inbox
 from roheletd.loops.log_reader import LogReader
 from roheletd.messages import Opener
@@ -44,6 +45,7 @@ def make_operations(
     log: AgreedLog,
     control: Control,
     log_reader: LogReader,
+    event_reader: EventReader,
     own_instances: Callable[[], tuple[InstanceUse, ...]],
 ) -> Operations:
     def nonce() -> str:
@@ -68,6 +70,7 @@ def make_operations(
         own_instances=own_instances,
     )
     operations.streams = log_reader
+    operations.all_events = event_reader
     return operations
 
 

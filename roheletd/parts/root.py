@@ -55,6 +55,7 @@ class Parts:
             log=log,
             control=self.control,
             log_reader=self._streaming.log_reader,
+            event_reader=self._streaming.event_reader,
             own_instances=self._own_instances.as_reported,
         )
         self._inbox = make_inbox(basis, operations=operations, announcer=self.announcer)
@@ -73,7 +74,12 @@ class Parts:
             basis,
             proposer=self.proposer,
             announcer=self.announcer,
-            also=(self.links.tick, self._linking.refresh, self._leading.voter_keeper.tick),
+            also=(
+                self.links.tick,
+                self._linking.refresh,
+                self._leading.voter_keeper.tick,
+                self._look_around,
+            ),
             uses=self._own_instances.uses,
             measured=self._measured,
         )
@@ -113,6 +119,7 @@ class Parts:
             self._discovery.wake,
             self._streaming.instance_logs.wake,
             self._streaming.log_reader.wake,
+            self._streaming.event_reader.wake,
         )
         self.elector.on_applied += woken
         self.elector.on_leader += woken
@@ -148,14 +155,24 @@ class Parts:
     def _follow_state(self) -> None:
         """What the agreed state says of brokers and members, as far as it has changed."""
         me, state, membership = self._basis.me, self._basis.state, self._basis.membership
-        expected = state.expected
-        membership.expect(expected, self._basis.clock.now_s())
+        expected, now_s = state.expected, self._basis.clock.now_s()
+        membership.expect(expected, now_s)
         for node in self.soft.telemetry.keys() - {me.node, *expected}:
             self.soft.forget(node)
         alone = len(self.elector.core.configuration.members) <= 1
         self.elector.alone = not me.shared and alone
-        membership.hears_all = self._log.takes_part or not state.members
+        membership.hear(now_s, everybody=self._log.takes_part or not state.members)
         self._linking.follow()
+
+    def _look_around(self) -> None:
+        """Whether others reach this machine elsewhere now: networks may come after daemons."""
+        basis = self._basis
+        if basis.address.look(basis.clock.now_s()):
+            basis.events.add("other address", basis.me.node, f"reached at {basis.address.host}")
+            basis.soft.heard_address(basis.me.node, basis.address.host)
+            self.announcer.wake()
+            self._registrar.wake()
+            self._linking.follow()
 
     def _own_instances_changed(self) -> None:
         """Something became of an instance of this node: all others hear it at once."""

@@ -4,9 +4,12 @@ The doors ask the log reader, which asks the streams for a conversation with the
 instance. Here it is the local end that answers, for the doors of this node as for other nodes.
 """
 
+from roheletd.loops.event_reader import EventReader
+from roheletd.loops.event_streams import EventStreams
 from roheletd.loops.instance_logs import InstanceLogs
 from roheletd.loops.instance_streams import InstanceStreams
 from roheletd.loops.log_reader import LogReader
+from roheletd.loops.stored_volumes import StoredVolumes
 from roheletd.loops.streams import Streams
 from roheletd.parts.basis import Basis
 from roheletd.vault import Veil
@@ -25,6 +28,7 @@ class Streaming:
         )
         self.streams = self._make_streams()
         self.log_reader = LogReader(streams=self.streams, state=basis.state)
+        self.event_reader = EventReader(node=basis.me.node, streams=self.streams, state=basis.state)
 
     def _make_streams(self) -> Streams:
         basis, config = self._basis, self._basis.config.streams
@@ -37,6 +41,8 @@ class Streaming:
             veil=Veil(basis.found.keys.cluster),
             local=InstanceStreams(
                 logs=self.instance_logs,
+                events=EventStreams(events=basis.events, clock=basis.clock),
+                volumes=self._make_volumes(),
                 node=basis.me.node,
                 clock=basis.clock,
                 bytes_per_s_max=config.bytes_per_s_max,
@@ -45,6 +51,16 @@ class Streaming:
             lost=self._why_lost,
             open_max=config.open_max,
             clock=basis.clock,
+        )
+
+    def _make_volumes(self) -> StoredVolumes:
+        basis = self._basis
+        return StoredVolumes(
+            engine=basis.found.engine.engine,
+            cluster=basis.me.cluster,
+            node=basis.me.node,
+            state=basis.state,
+            events=basis.events,
         )
 
     def _why_lost(self, node: str) -> str:

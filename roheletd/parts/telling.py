@@ -28,7 +28,7 @@ def make_announcer(basis: Basis, *, proposer: Proposer) -> Announcer:
         challenge=basis.challenge,
         log=proposer,
         state=basis.state,
-        address=basis.address,
+        address=lambda: basis.address.host,
     )
 
 
@@ -38,7 +38,7 @@ def make_registrar(basis: Basis, *, proposer: Proposer) -> Registrar:
         return Member(
             name=basis.me.node,
             id=basis.me.member,
-            broker=basis.found.own_broker,
+            broker=basis.own_broker,
             voter=cluster.voter,
             witness=cluster.role == "witness",
             version=__version__,

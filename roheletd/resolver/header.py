@@ -13,9 +13,12 @@ def may_be_ours(query: bytes) -> bool:
     return _MARK in query.lower()
 
 
-def failure(query: bytes, rcode: int) -> bytes | None:
-    """From the header alone; None where that is no query's."""
-    if len(query) < _HEADER_BYTES or query[2] & 0x80:
-        return None
+def is_query(message: bytes) -> bool:
+    """Whether it is long enough for one, and says that it is one."""
+    return len(message) >= _HEADER_BYTES and not message[2] & 0x80
+
+
+def failure(query: bytes, rcode: int) -> bytes:
+    """From the header alone."""
     flags = bytes([0x80 | query[2] & 0x79, 0x80 | rcode])
     return query[:2] + flags + bytes(8)

@@ -31,13 +31,11 @@ _TCP_BYTES_MAX = 65_535
 def response(
     query: bytes, origin: str, look: Callable[[str], Meaning], *, udp: bool
 ) -> bytes | None:
-    """None: nothing that could be answered, or about another name after all."""
+    """None: it is about another name after all."""
     try:
         asked = dns.message.from_wire(query)
     except dns.exception.DNSException:
         return failure(query, FORMERR)
-    if asked.flags & dns.flags.QR:
-        return None
     made = dns.message.make_response(asked, recursion_available=True, our_payload=_UDP_BYTES_MAX)
     if asked.opcode() != dns.opcode.QUERY:
         made.set_rcode(dns.rcode.NOTIMP)

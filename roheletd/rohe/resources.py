@@ -109,8 +109,10 @@ class Deployment(Struct, frozen=True, kw_only=True):
 
 
 def nodes_of(nodes: Iterable[Node], placements: Iterable[Placement]) -> dict[str, RoheNode]:
-    found = tuple(placements)
-    return {it.name: _node(it, [at for at in found if at.node == it.name]) for it in nodes}
+    on: dict[str, list[Placement]] = {}
+    for at in placements:
+        on.setdefault(at.node, []).append(at)
+    return {it.name: _node(it, on.get(it.name, [])) for it in nodes}
 
 
 def _node(node: Node, placements: list[Placement]) -> RoheNode:
@@ -196,7 +198,9 @@ def _microservice(
 def deployments_of(
     services: Iterable[Service], placements: Iterable[Placement]
 ) -> tuple[Deployment, ...]:
-    counts = Counter((at.service, at.node) for at in placements)
+    counts: dict[str, Counter[str]] = {}
+    for at in placements:
+        counts.setdefault(at.service, Counter())[at.node] += 1
     return tuple(
         Deployment(
             task_name=service.name,
@@ -207,8 +211,7 @@ def deployments_of(
             port_mapping=_mapping(service),
         )
         for service in services
-        for (name, node), count in sorted(counts.items())
-        if name == service.name
+        for node, count in sorted(counts.get(service.name, {}).items())
     )
 
 

@@ -40,17 +40,21 @@ def view_of(
     *,
     conditions: Mapping[str, Condition] | None = None,
     lost_for_s: Mapping[str, float] | None = None,
+    waiting: Iterable[str] = (),
 ) -> View:
-    """What is lost is in the condition of being lost; whatever is placed is healthy."""
+    """What is lost is in the condition of being lost; whatever else is placed is healthy."""
     lost = lost_for_s or {}
     well = dict.fromkeys(cluster.state.registrations, Condition())
     gone = dict.fromkeys(lost, Condition(liveness="lost"))
-    healthy = frozenset(cluster.state.placements)
+    healthy = frozenset(
+        name for name, at in cluster.state.placements.items() if at.node not in lost
+    )
     return View(
         conditions={**well, **gone, **(conditions or {})},
         lost_for_s=lost,
         available=healthy,
         settled=healthy,
+        waiting=frozenset(waiting),
     )
 
 
@@ -59,11 +63,12 @@ def run_pass(
     *,
     conditions: Mapping[str, Condition] | None = None,
     lost_for_s: Mapping[str, float] | None = None,
+    waiting: Iterable[str] = (),
     profile: Profile = PROFILE,
     seed: int = 1,
 ) -> Schedule:
     """What the leader decides is applied."""
-    view = view_of(cluster, conditions=conditions, lost_for_s=lost_for_s)
+    view = view_of(cluster, conditions=conditions, lost_for_s=lost_for_s, waiting=waiting)
     found = schedule(cluster.state, view, profile, Random(seed))
     if not found.is_empty:
         cluster.apply(found.place)

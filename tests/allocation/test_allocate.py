@@ -74,6 +74,25 @@ def test_cpu_and_memory_that_are_short_are_named_with_what_is_free() -> None:
     assert reasons["memory"] == "needs 5000 MiB of memory, 4096 are free"
 
 
+@pytest.mark.parametrize(
+    ("service", "reason"),
+    [
+        (a_service(), "names no command to run as a process"),
+        (a_service(command=("x",), hostname="cam"), "the service has `hostname`"),
+        (a_service(command=("x",), read_only=True), "the service has `read_only`"),
+    ],
+)
+def test_what_takes_a_container_is_not_placed_where_processes_run(
+    service: Service, reason: str
+) -> None:
+    assert reason in refusals(service, a_node(engine="process"))["engine"]
+
+
+def test_an_entrypoint_is_enough_to_run_as_a_process() -> None:
+    usual = a_service(entrypoint=("x",), user="app", working_dir="/srv", stop_signal="SIGINT")
+    assert place(usual, a_node(engine="process")).node == "pi"
+
+
 def test_virtual_memory_is_looked_at() -> None:
     node = a_node(capacity=Capacity(cores={0: 1000}, memory_mib=4096, vms_mib=2048))
     assert "virtual memory" in refusals(a_service(vms_mib=2049), node)["memory"]

@@ -10,7 +10,7 @@ from roheletd.allocation.avoidance import (
     stranded,
 )
 from roheletd.allocation.foreign import foreign_loads
-from roheletd.cluster.commands import AddNodes, Place
+from roheletd.cluster.commands import AddNodes, AddServices, Place
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.instance_use import InstanceUse
 from roheletd.model import Placement, Port, PortBinding
@@ -134,6 +134,20 @@ def test_what_a_node_said_of_an_earlier_edition_is_no_word_on_this_one() -> None
     avoid(soft, cluster.state, 100.0)
     assert refused_images(soft, 100.0) == {}
     assert stranded(soft, cluster.state, 100.0) == frozenset()
+
+
+def test_what_is_said_of_the_image_before_is_no_word_on_the_one_that_mends_it() -> None:
+    cluster, soft = without_image("xavier")
+    cluster.apply(AddServices(services=(a_service(image="web:2"),)))
+    avoid(soft, cluster.state, 100.0)
+    assert refused_images(soft, 100.0) == {"pi": {"web:1": "registry unreachable"}}
+    assert stranded(soft, cluster.state, 100.0) == {"web.1"}
+
+
+def test_which_port_was_chosen_is_told_by_the_edition_that_has_it() -> None:
+    cluster, soft = refused(port=Port(container_port=80, host_port=20000))
+    cluster.apply(AddServices(services=(a_service(ports=(Port(container_port=80),)),)))
+    assert avoid(soft, cluster.state, 100.0) == frozenset()
 
 
 def test_what_is_heard_of_one_node_is_remembered_of_that_one_alone() -> None:

@@ -49,6 +49,22 @@ def refused(field: str, value: object) -> InvalidInput:
         ("affinity", [{"service": "web", "over": "a b"}]),
         ("affinity", [{"over": "zone"}]),
         ("architectures", ["arm 64"]),
+        ("user", ""),
+        ("user", "app:"),
+        ("user", "a b"),
+        ("user", "-1"),
+        ("user", "a:b:c"),
+        ("user", "app\n"),
+        ("working_dir", "srv/app"),
+        ("working_dir", ""),
+        ("working_dir", "/a\0"),
+        ("hostname", "-a"),
+        ("hostname", "a..b"),
+        ("hostname", "a" * 64),
+        ("stop_signal", "SIGFOO"),
+        ("entrypoint", "sh"),
+        ("entrypoint", ["a\0"]),
+        ("init", None),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_the_name_of_its_field(
@@ -81,6 +97,30 @@ def test_to_be_near_and_apart_is_refused(near: Neighbour, apart: Neighbour) -> N
     with pytest.raises(InvalidInput) as caught:
         refuse_contradictions((service,), field="$.services")
     assert caught.value.field == "$.services[0].anti_affinity[0].service"
+
+
+@pytest.mark.parametrize(
+    ("service", "field", "expected"),
+    [
+        (a_service(entrypoint=()), "entrypoint", "a `command` beside []"),
+        (a_service(entrypoint=("", "x")), "entrypoint[0]", "a program"),
+        (a_service(entrypoint=("",), command=("x",)), "entrypoint[0]", "[] leaves out"),
+        (a_service(user="2147483648"), "user", "at most 2147483647"),
+        (a_service(user="app:2147483648"), "user", "at most 2147483647"),
+    ],
+)
+def test_a_program_that_cannot_be_run_is_refused(
+    service: Service, field: str, expected: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        refuse_contradictions((service,), field="$.services")
+    assert caught.value.field == f"$.services[0].{field}"
+    assert expected in caught.value.expected
+
+
+def test_an_entrypoint_is_a_program_by_itself_and_none_leaves_the_command() -> None:
+    usual = a_service(entrypoint=("run", ""), user="2147483647", working_dir="/", hostname="A.b-1")
+    refuse_contradictions((usual, a_service(entrypoint=(), command=("run",))), field="$.services")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from roheletd.cluster.commands import (
     AddNodes,
     AddServices,
     Drain,
+    ForgetHome,
     RemoveNode,
     RemoveService,
     Scale,
@@ -136,6 +137,21 @@ def test_with_its_service_a_home_is_forgotten() -> None:
     cluster.apply(AddServices(services=(db(),)))
     run_pass(cluster, conditions={home: Condition(cordoned=True)})
     assert homes(cluster) == {"db.1": other(home)}
+
+
+def test_whose_data_was_deleted_begins_anew_where_there_is_room() -> None:
+    cluster = placed(db())
+    home = homes(cluster)["db.1"]
+    cordoned = {home: Condition(cordoned=True)}
+    cluster.apply(Scale(name="db", replicas=0))
+    run_pass(cluster)
+    cluster.apply(Scale(name="db", replicas=1))
+    run_pass(cluster, conditions=cordoned)
+    assert homes(cluster) == {}, "it waits for its node"
+    cluster.apply(ForgetHome(name=home, instance="db.1"))
+    run_pass(cluster, conditions=cordoned)
+    assert homes(cluster) == {"db.1": other(home)}
+    assert cluster.state.homes() == homes(cluster)
 
 
 def test_homes_are_in_the_snapshot_of_the_log() -> None:

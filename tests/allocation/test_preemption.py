@@ -95,6 +95,19 @@ def test_what_is_pushed_out_goes_elsewhere_where_there_is_room() -> None:
     assert found.unplaceable == {}
 
 
+def test_what_was_about_to_be_replaced_may_be_pushed_out_and_is_counted_once() -> None:
+    cluster = filled(a_service("low", cores=(800,)), nodes=(a_node("a", cores=1),))
+    found = come(
+        cluster,
+        a_service("low", image="web:2", cores=(800,)),
+        a_service("high", cores=(500,), priority=5),
+        a_service("after", cores=(500,)),
+    )
+    assert found.preempted == {"low.1": "made room for high.1"}
+    assert set(cluster.state.placements) == {"high.1", "after.1"}
+    assert set(found.unplaceable) == {"low"}
+
+
 def test_where_the_room_would_not_do_nobody_is_pushed_out() -> None:
     cluster = filled(a_service("low", replicas=4, cores=(500,)))
     for wanted in (

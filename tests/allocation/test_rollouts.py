@@ -13,10 +13,9 @@ from msgspec.structs import replace
 
 from roheletd.allocation.schedule import schedule
 from roheletd.allocation.snapshot import Condition
-from roheletd.allocation.turnover import min_available
 from roheletd.allocation.view import View
 from roheletd.cluster.commands import AddServices, Drain, Restart, RollBack, Scale
-from roheletd.cluster.rollout import Watch, available, settled
+from roheletd.cluster.rollout import Watch, available, min_available, settled
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.instance_use import InstanceUse
 from roheletd.model import Service

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from msgspec.structs import replace
@@ -18,8 +19,9 @@ from roheletd.cluster.commands import (
     JoinNode,
     RemoveNode,
     RemoveService,
+    Scale,
 )
-from roheletd.model import Placement, Port
+from roheletd.model import Neighbour, Placement, Port
 from tests.allocation.passes import PROFILE, run_pass, view_of
 from tests.builders import Driver, a_member, a_node, a_service, with_services
 
@@ -53,6 +55,15 @@ def test_scaling_down_removes_the_worst_placed_first() -> None:
     assert worst not in cluster.state.placements
 
 
+def test_scaling_down_keeps_what_is_healthy() -> None:
+    cluster = with_services(a_service(replicas=3))
+    run_pass(cluster)
+    best = max(cluster.state.placements.values(), key=lambda at: at.score).instance
+    cluster.apply(Scale(name="web", replicas=2))
+    view = replace(view_of(cluster), available=cluster.state.placements.keys() - {best})
+    assert schedule(cluster.state, view, PROFILE, Random(1)).place.released == (best,)
+
+
 def test_scaling_to_nothing_releases_all() -> None:
     cluster = with_services(a_service(replicas=3))
     run_pass(cluster)
@@ -79,6 +90,24 @@ def test_a_changed_service_that_fits_no_more_runs_on_as_it_was_and_waits() -> No
     found = run_pass(cluster)
     assert [at.revision for at in cluster.state.placements.values()] == [2]
     assert "web" in found.unplaceable
+
+
+@pytest.mark.parametrize("least", [1, 2])
+def test_one_that_finds_no_place_holds_up_the_others_only_where_they_have_to_be_healthy(
+    least: int,
+) -> None:
+    """One on each node, and one of the nodes is lost."""
+    web = a_service(replicas=3, anti_affinity=(Neighbour(service="web"),), min_available=least)
+    cluster = with_services(web, nodes=tuple(map(a_node, "abc")))
+    run_pass(cluster)
+    cluster.apply(AddServices(services=(replace(web, image="web:2"),)))
+    lost = {"lost_for_s": {"c": 9.0}}
+    found = run_pass(cluster, **lost)
+    assert found.place.placements == ()
+    found = run_pass(cluster, **lost, waiting=found.unplaceable)
+    revision = cluster.state.services["web"].revision
+    new = [at for at in cluster.state.placements.values() if at.revision == revision]
+    assert len(new) == (1 if least == 1 else 0)
 
 
 def test_services_are_served_in_the_order_in_which_they_were_defined() -> None:

@@ -1,5 +1,6 @@
 """Whose turn it is when instances are replaced."""
 
+import pytest
 from msgspec.structs import replace
 
 from roheletd.allocation.turnover import Turnover, turnover
@@ -28,6 +29,8 @@ def turn(
     sick: tuple[int, ...] = (),
     paused: bool = False,
     tied: bool = False,
+    waits: bool = False,
+    unready: bool = False,
 ) -> Turnover:
     """Slots of the old and the new edition; all of them are healthy that are not sick."""
     names = {f"web.{slot}" for slot in (*old, *new)} - {f"web.{slot}" for slot in sick}
@@ -39,6 +42,8 @@ def turn(
         settled={f"web.{slot}" for slot in settled},
         available=names - unproven,
         tied=lambda _at: tied,
+        waits=waits,
+        unready=unready,
     )
 
 
@@ -121,5 +126,17 @@ def test_with_fewer_wanted_the_old_ones_end_and_are_not_replaced() -> None:
     assert (found.replaced, found.stay) == ((), ())
 
 
-def test_what_is_missing_counts_as_under_way() -> None:
-    assert turn(web(3), old=(1, 2)).replaced == ()
+def test_what_is_missing_counts_as_under_way_unless_it_waits_for_a_place() -> None:
+    service = replace(web(3), min_available=1)
+    assert turn(service, old=(1, 2)).replaced == ()
+    assert names(turn(service, old=(1, 2), waits=True).replaced) == ["web.1"]
+
+
+@pytest.mark.parametrize("order", ["stop-first", "start-first"])
+def test_nobody_goes_for_one_that_would_not_be_started(order: str) -> None:
+    found = turn(web(order=order), old=(1, 2, 3), sick=(1,), unready=True)
+    assert (found.surge, found.replaced, len(found.stay)) == (0, (), 3)
+
+
+def test_what_waits_for_a_place_is_not_there_all_the_same() -> None:
+    assert turn(web(3), old=(1, 2), waits=True).replaced == ()

@@ -36,6 +36,8 @@ from roheletd.cluster.streams import (
     LogLine,
     LogQuery,
     Output,
+    VolumesWanted,
+    VolumeUnwanted,
     Wanted,
 )
 from roheletd.instance_use import InstanceUse
@@ -44,6 +46,8 @@ from roheletd.model import Capacity, Gpu, Node, Placement, Port, Service
 from roheletd.telemetry import CpuUse, GpuUse, MemoryUse, Telemetry, ThermalZone
 from roheletd.testing import ManualClock, MemoryCluster, MemoryLog
 from roheletd.vault import Vault
+from tests.api.engines import Engines
+from tests.api.rumours import Rumours
 
 TOKEN = "f" * 64
 
@@ -54,12 +58,19 @@ RUNNING = InstanceUse(instance="web.0", state="running", cpu_millicores=125, mem
 class Whispers:
     """Where every log has one line, and every command writes one and ends with 3."""
 
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+
     async def read(self, query: LogQuery, emit: Emit) -> None:
         at = Placement(instance=f"{query.service}.0", service=query.service, node="pi", revision=1)
         await emit(at, (LogLine("hello", "stdout", "2026-01-01T00:00:00Z"),))
 
     @asynccontextmanager
-    async def talk(self, _node: str, wanted: Wanted) -> AsyncIterator[Conversation]:
+    async def talk(self, node: str, wanted: Wanted) -> AsyncIterator[Conversation]:
+        if isinstance(wanted, VolumesWanted | VolumeUnwanted):
+            async with self._engines.talk(node, wanted) as talk:
+                yield talk
+            return
         ours, theirs = Pipe.pair()
         assert isinstance(wanted, ExecWanted)
         for piece in (Begun(), Output(b"out\n"), Output(b"err\n", error=True), Exit(3)):
@@ -103,7 +114,10 @@ class World:
             vault=self.vault,
             own_instances=lambda: (RUNNING,),
         )
-        self.operations.streams = Whispers()
+        self.engines = Engines(self.state, self.clock)
+        self.engines.memory("pi", "edge.gone.1.data")
+        self.operations.streams = Whispers(self.engines)
+        self.operations.all_events = self.rumours = Rumours()
         self._populate()
 
     def _populate(self) -> None:

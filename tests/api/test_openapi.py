@@ -63,8 +63,20 @@ async def check_answer(operation: dict[str, Any], answer: aiohttp.ClientResponse
         check(described[JSON]["schema"], await answer.json())
 
 
-def is_of_a_node(path: str) -> bool:
-    return "nodes" in path or "members" in path
+def filled(path: str, operation: dict[str, Any]) -> str:
+    """With a name that there is, and with what a query has to say."""
+    name = "web"
+    if "nodes" in path or "members" in path:
+        name = "old"  # the second node is lost, and may be removed; the first is alive
+    elif "volumes" in path:
+        name = "edge.gone.1.data"
+    parameters = operation.get("parameters", ())
+    needed = [it["name"] for it in parameters if it["in"] == "query" and it["required"]]
+    query = "&".join(f"{name}={IN_QUERY[name]}" for name in needed)
+    return path.replace("{name}", name) + (f"?{query}" if query else "")
+
+
+IN_QUERY = {"node": "pi"}
 
 
 def identity(operation: Operation) -> str:
@@ -101,8 +113,7 @@ async def test_a_good_request_is_answered_as_described(
     given = begun_of(described)
     body = example_of(described) if "requestBody" in described and not given else None
     headers = {"Authorization": f"Bearer {TOKEN}"} if "security" in described else {}
-    # The second node is lost, and may be removed; the first is alive.
-    path = path.replace("{name}", "old" if is_of_a_node(path) else "web")
+    path = filled(path, described)
     sent = {"data": given} if given else {"json": body}
     async with remote.request(method, path, headers=headers, **sent) as answer:
         assert answer.status == 200, await answer.text()

@@ -6,6 +6,7 @@ from roheletd.allocation.judge import Verdict
 from roheletd.allocation.what_if import Arrival, Forecast, Move, NoPlace
 from roheletd.api import views
 from roheletd.api.registry import RegisteredPort, Registry
+from roheletd.api.volumes import VolumeList, VolumeView
 from roheletd.cluster.difference import Changed, Difference, FieldChange
 from roheletd.cluster.events import Event
 from roheletd.cluster.registry import Endpoint
@@ -490,4 +491,32 @@ REGISTRY = Registry(
             problem="all of 30000 to 31999 are given away: choose a service_port",
         ),
     ),
+)
+
+VOLUMES = VolumeList(
+    volumes=(
+        VolumeView(
+            volume="edge.db.1.data",
+            node="pi1",
+            instance="db.1",
+            claim="in use",
+            reason="db.1 is placed there",
+        ),
+        VolumeView(
+            volume="edge.db.2.data",
+            node="pi1",
+            instance="db.2",
+            claim="kept",
+            reason="db.2 has no place now",
+        ),
+        VolumeView(
+            volume="edge.old.1.data",
+            node="pi1",
+            instance="old.1",
+            claim="orphaned",
+            reason="there is no service old any more",
+        ),
+    ),
+    unanswered={"nano": "node nano is lost"},
+    without={"hub": "hub runs no instances"},
 )

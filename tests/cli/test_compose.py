@@ -106,11 +106,11 @@ def test_what_is_not_supported_refuses_the_file_unless_it_may_be_left_out(
 ) -> None:
     answers(daemon)
     file = tmp_path / "compose.yaml"
-    file.write_text("services:\n  web:\n    image: w\n    privileged: true\n    user: me\n")
+    file.write_text("services:\n  web:\n    image: w\n    privileged: true\n    ipc: host\n")
     refused = roheletd("apply", "-f", str(file))
     assert (refused.returncode, daemon.requests) == (1, [])
     assert "\n  line 4: services.web.privileged is not supported: containers" in refused.stderr
-    assert "\n  line 5: services.web.user is not supported" in refused.stderr
+    assert "\n  line 5: services.web.ipc is not supported" in refused.stderr
     assert "--ignore-unsupported" in refused.stderr
     done = roheletd("apply", "-f", str(file), "--ignore-unsupported")
     assert done.returncode == 0

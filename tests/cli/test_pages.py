@@ -12,6 +12,7 @@ import pytest
 from msgspec import structs
 
 from roheletd.cli import cluster_page, pages, planning_page, why_page
+from roheletd.cli.events_page import EventLines
 from roheletd.cli.tables import Style
 from tests.cli import samples
 
@@ -27,6 +28,10 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+def events(answer: Any, style: Style) -> list[str]:
+    return EventLines(style).lines(answer["events"])
 
 
 def golden(name: str, lines: list[str]) -> None:
@@ -46,7 +51,7 @@ def golden(name: str, lines: list[str]) -> None:
         ("services", pages.services, samples.SERVICES),
         ("instances", pages.instances, samples.INSTANCES),
         ("leader", pages.leader, samples.LEADER),
-        ("events", pages.events, samples.EVENTS),
+        ("events", events, samples.EVENTS),
         ("why-waits", why_page.why, samples.WHY),
         ("why-fits", why_page.why, samples.WHY_FITS),
         ("why-instance", why_page.why, samples.WHY_INSTANCE),
@@ -142,3 +147,31 @@ def test_what_failed_lately_is_told_also_once_it_runs_again() -> None:
         "unhealthy"
     )
     assert pages.trouble({"reason": ""}) == ""
+
+
+@pytest.mark.parametrize(
+    ("view", "remark"),
+    [
+        ({"restarts": 0}, ""),
+        ({"restarts": 1}, "one restart so far: `roheletd events detector.0` tells why"),
+        (
+            {"failures": 2, "last_failure": "killed by SIGKILL (137)", "restarts": 5},
+            "failed 2 times in a row lately: killed by SIGKILL (137); 5 restarts so far: ",
+        ),
+        (
+            {"reason": "exit code 3", "failures": 2, "last_failure": "exit code 3", "restarts": 2},
+            "exit code 3; failed 2 times in a row; `roheletd events detector.0` tells why",
+        ),
+        (
+            {"reason": "pulling 40 % of 90 MB", "failures": 1, "last_failure": "no such image"},
+            "pulling 40 % of 90 MB; failed once, last: no such image",
+        ),
+    ],
+)
+def test_why_tells_how_often_it_failed_and_where_each_time_is_told(
+    view: dict[str, Any], remark: str
+) -> None:
+    answer = structs.replace(samples.WHY_FITS, instances=(samples.instance(0, **view),))
+    lines = why_page.why(msgspec.to_builtins(answer, str_keys=True), WIDE)
+    marked = [line for line in lines if line.startswith("  ! ")]
+    assert marked == [] if not remark else marked[0].startswith(f"  ! {remark}")

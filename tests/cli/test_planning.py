@@ -1,20 +1,14 @@
 """what-if, plan, apply, rebalance and cordon as processes: what is sent, and who is asked."""
 
 import json
-import os
-import pty
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import pytest
 
 from roheletd.api import views
 from tests.cli import samples
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, on_terminal
 from tests.cli.fake_daemon import FakeDaemon
 
 OWN = "services: [{name: web, image: 'w:1'}]\n"
@@ -26,47 +20,6 @@ def conf(tmp_path: Path) -> Path:
     path = tmp_path / "file.yaml"
     path.write_text(OWN)
     return path
-
-
-class Session(NamedTuple):
-    """What a person saw, and what a pipe on standard output got."""
-
-    code: int
-    seen: str
-    piped: str
-
-
-def on_terminal(*args: str, tmp_path: Path, typed: str) -> Session:
-    """`roheletd ARGS` with a terminal to ask on; standard output goes to a file."""
-    ours, theirs = pty.openpty()
-    piped = tmp_path / "stdout"
-    with piped.open("w") as stdout:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "roheletd", *args, "--data-dir", str(tmp_path)],
-            stdin=theirs,
-            stdout=stdout,
-            stderr=theirs,
-            env={**os.environ, "NO_COLOR": "1"},
-        )
-        os.close(theirs)
-        os.write(ours, typed.encode())
-        seen = _read_all(ours)
-        code = child.wait(timeout=30)
-    os.close(ours)
-    return Session(code, seen.replace("\r", ""), piped.read_text())
-
-
-def _read_all(terminal: int) -> str:
-    found, deadline_s = b"", time.monotonic() + 30
-    while time.monotonic() < deadline_s:
-        try:
-            chunk = os.read(terminal, 4096)
-        except OSError:  # the last one on the other side has gone
-            break
-        if not chunk:
-            break
-        found += chunk
-    return found.decode()
 
 
 @pytest.mark.parametrize("verb", ["what-if", "plan", "apply"])

@@ -28,8 +28,9 @@ READS = {
     "instances": ("/api/v1/instances", samples.INSTANCES),
     "registry": ("/api/v1/registry", samples.REGISTRY),
     "registry web": ("/api/v1/registry?service=web", samples.REGISTRY),
+    "volume list": ("/api/v1/volumes", samples.VOLUMES),
+    "volume list --node pi1": ("/api/v1/volumes?node=pi1", samples.VOLUMES),
     "leader": ("/api/v1/leader", samples.LEADER),
-    "events": ("/api/v1/events?after=0", samples.EVENTS),
     "why detector": ("/api/v1/why/detector", samples.WHY),
     "cluster status": ("/api/v1/cluster", samples.CLUSTER),
     "orchestration get-service": ("/api/v1/services", samples.SERVICES),
@@ -281,23 +282,6 @@ def test_colour_is_for_terminals_that_want_it(
     os.close(main)
     assert shown.startswith(escape + b"roheletd 0.1.0")
     assert (b"\x1b" in shown) == bool(escape)
-
-
-def test_followed_events_are_one_json_document_per_line(daemon: FakeDaemon, tmp_path: Path) -> None:
-    daemon.answers["GET /api/v1/events?after=0&wait_s=30"] = samples.EVENTS
-    daemon.answers["GET /api/v1/events?after=2&wait_s=30"] = (
-        503,
-        views.Problem(error="unavailable", reason="stopping"),
-    )
-    done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m roheletd --data-dir {tmp_path} events -f -o json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-    assert [json.loads(line)["seq"] for line in done.stdout.splitlines()] == [1, 2]
-    assert done.returncode == 1
 
 
 def test_tcp_is_asked_at_host_and_port_whatever_the_path_says(roheletd: Run) -> None:

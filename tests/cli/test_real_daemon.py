@@ -20,7 +20,6 @@ READS = {
     "instances": "/api/v1/instances",
     "leader": "/api/v1/leader",
     "why web": "/api/v1/why/web",
-    "events": "/api/v1/events",
 }
 CHANGING = {"uptime_s", "used_cpu_millicores", "used_memory_mib"} | {
     "waiting_for_s",
@@ -181,7 +180,7 @@ def test_events_can_be_followed_while_they_happen(node: RealDaemon, tmp_path: Pa
     following = subprocess.Popen(
         [
             *(sys.executable, "-c", "import sys; from roheletd.cli import main; sys.exit(main())"),
-            *("events", "--follow", "--after", str(last), "-o", "json"),
+            *("events", "--follow", "--node", "n1", "--after", str(last), "-o", "json"),
             *("--data-dir", str(node.data_dir)),
         ],
         stdout=subprocess.PIPE,

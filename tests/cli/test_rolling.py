@@ -88,6 +88,17 @@ def test_one_that_was_never_changed_has_none(daemon: FakeDaemon, roheletd: Run) 
     assert roheletd("rollout", "status", "web").stdout == ("web was never changed: revision 9\n")
 
 
+def test_one_of_which_nothing_ran_says_so_and_where_the_way_back_goes(
+    daemon: FakeDaemon, roheletd: Run
+) -> None:
+    answer = rollout(None, source=None, rollback_to=4)
+    daemon.answers["GET /api/v1/services/web/rollout"] = answer
+    assert roheletd("rollout", "status", "web").stdout.splitlines() == [
+        "web had no instance to replace when it was changed: revision 9",
+        "`roheletd rollback web` goes to 4",
+    ]
+
+
 @pytest.mark.parametrize(("end", "code"), [("completed", 0), ("rolled back", 1), ("paused", 1)])
 def test_whoever_follows_sees_each_step_once_and_how_it_ended(
     end: str, code: int, daemon: FakeDaemon, roheletd: Run
@@ -104,6 +115,18 @@ def test_whoever_follows_sees_each_step_once_and_how_it_ended(
     assert first == "running: 0 of 3 new and healthy, 1 starting, 2 old"
     assert second == "running: 1 of 3 new and healthy, 2 old (pi: has 10 MiB free)"
     assert last.startswith(f"{end}: 3 of 3 new and healthy")
+
+
+@pytest.mark.parametrize(("end", "code"), [("rolled back", 0), ("paused", 1)])
+def test_a_way_back_that_somebody_asked_for_is_done_once_it_is_gone(
+    end: str, code: int, daemon: FakeDaemon, roheletd: Run
+) -> None:
+    daemon.answers["POST /api/v1/services/web/rollback"] = DONE
+    daemon.answers["GET /api/v1/services/web/rollout"] = [
+        rollout("rolling back", reason="asked for"),
+        rollout(end, new=3, settled=3, old=0, reason="asked for"),
+    ]
+    assert roheletd("rollback", "web", "--follow").returncode == code
 
 
 def test_followed_as_json_it_is_one_answer_a_line(daemon: FakeDaemon, roheletd: Run) -> None:

@@ -1,22 +1,29 @@
 """From entries to state and from state to a snapshot, up to the end of what can be read."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from roheletd.cluster import applier as module
 from roheletd.cluster.applier import Applier, UnknownEntry
 from roheletd.cluster.commands import (
+    AddNodes,
     AddServices,
     AnyCommand,
     Applied,
+    Found,
     Outcome,
+    Place,
     Proposal,
     RemoveService,
+    SetConfigMap,
     encode,
 )
 from roheletd.cluster.state import ClusterState, decode
+from roheletd.model import Placement
 from roheletd.raft import Configuration, Entry, Kind, Snapshot
-from tests.builders import a_service
+from tests.builders import a_member, a_node, a_service
 
 ADD = AddServices(services=(a_service(),))
 LATER = b"\x82\xa2id\xa11\xa7command\x81\xa7command\xa4soar"
@@ -100,6 +107,62 @@ def test_a_snapshot_of_a_later_version_is_not_guessed_at() -> None:
     with pytest.raises(UnknownEntry, match="the snapshot at entry 9 is of a version"):
         bench.apply(restored=strange)
     assert list(bench.state.services) == ["web"]
+
+
+@pytest.mark.parametrize(
+    "path", [(), ("command",), ("command", "services", 0)], ids=["proposal", "command", "value"]
+)
+def test_an_entry_with_a_field_of_a_later_version_is_not_read_without_it(
+    path: tuple[str | int, ...],
+) -> None:
+    value = msgspec.msgpack.decode(entry(1, ADD).data)
+    within(value, path)["later"] = True
+    with pytest.raises(UnknownEntry, match=r"unknown field `later`.*update roheletd"):
+        Bench().apply(Entry(1, 1, msgspec.msgpack.encode(value)))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        (),
+        ("configuration",),
+        ("configuration", "config_maps", "page", 0),
+        ("registrations", "pi"),
+        ("services", "web"),
+        ("services", "web", "before"),
+        ("services", "web", "rollout"),
+        ("placements", "web.1"),
+        ("members", "pi"),
+    ],
+    ids=lambda path: path[-1] if path else "state",
+)
+def test_a_snapshot_with_a_field_of_a_later_version_is_not_read_without_it(
+    path: tuple[str | int, ...],
+) -> None:
+    bench = Bench()
+    at = Placement(instance="web.1", service="web", node="pi", revision=1)
+    commands: tuple[AnyCommand, ...] = (
+        ADD,
+        Found(cluster_id="c1", epoch=1, member=a_member()),
+        AddNodes(nodes=(a_node(),)),
+        Place(placements=(at,)),
+        AddServices(services=(a_service(image="web:2"),)),
+        SetConfigMap(name="page", values={"index.html": b"hello"}),
+    )
+    bench.apply(*(entry(index, command) for index, command in enumerate(commands, 1)))
+    snapshot = bench.snapshot()
+    value = msgspec.msgpack.decode(snapshot.data)
+    within(value, path)["later"] = True
+    later = Snapshot(snapshot.index, 1, Configuration(), msgspec.msgpack.encode(value))
+    with pytest.raises(UnknownEntry, match=r"unknown field `later`.*update roheletd"):
+        Bench().apply(restored=later)
+
+
+def within(value: Any, path: tuple[str | int, ...]) -> dict[str, object]:
+    for key in path:
+        value = value[key]
+    assert isinstance(value, dict)
+    return value
 
 
 def test_a_snapshot_is_due_after_many_entries_or_many_bytes(

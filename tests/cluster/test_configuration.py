@@ -268,6 +268,22 @@ def test_one_has_a_largest_size_and_all_of_them_have_one() -> None:
     assert "remove what is not needed" in refused(driver.apply(a_map("last", host=most)))
 
 
+def test_what_no_edition_uses_any_more_takes_no_room_from_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("roheletd.cluster.configuring.ALL_BYTES_MAX", 1000)
+    driver = in_use()
+    for number in range(6):
+        driver.apply(a_map(host=f"{number}" * 100))
+    assert "all config maps and secrets, with those that a rollback needs, would have" in refused(
+        driver.apply(a_map("other", host="x" * 500))
+    )
+    run(driver, "web")
+    through(driver)
+    assert of(driver.apply(a_map("other", host="x" * 500))) == {"other": "added"}
+    assert len(driver.state.configuration.saved().config_maps["db"]) == 2
+
+
 def test_there_are_at_most_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("roheletd.cluster.configuring.NAMES_MAX", 2)
     driver = Driver(a_map("a", k="1"), a_map("b", k="1"))

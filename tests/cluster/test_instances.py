@@ -1,5 +1,7 @@
 """One node's instances over time, without an engine: the runner's decisions."""
 
+from itertools import permutations
+
 from msgspec.structs import replace
 
 from roheletd.cluster.container import Usage
@@ -86,6 +88,20 @@ def test_a_list_from_before_an_action_ended_says_nothing_of_its_instance() -> No
     assert plan.actions == ()
     assert happenings == ()
     assert world.step("web.1") == []
+
+
+def test_of_two_copies_the_one_that_stays_is_the_one_that_is_told_of() -> None:
+    runs, ended = copy(id="a"), copy(id="b", state="exited", reason="exit code 3")
+    old = copy(id="c", digest="of an older definition")
+    for copies in permutations((runs, ended, old)):
+        instances = Instances()
+        plan, told = instances.next_plan({"web.1": spec("web.1")}, copies, 100.0)
+        assert told == (Happening("running", "web.1"),)
+        removed = {action.container_id for action in plan.actions if isinstance(action, Remove)}
+        assert removed == {"b", "c"}
+        assert len(plan.actions) == 2
+        (use,) = instances.now(["web.1"], 100.0)
+        assert (use.state, use.failures) == ("running", 0)
 
 
 def test_what_is_placed_here_no_longer_is_removed_and_forgotten() -> None:

@@ -132,3 +132,23 @@ def test_a_slower_beat_looks_less_often_and_finds_the_lost_all_the_same() -> Non
     for at_s in (4.0, 8.0, 12.0):
         membership.look(at_s)
     assert membership.liveness("pi", 12.0) == "lost"
+
+
+def test_who_does_not_hear_everybody_calls_nobody_lost() -> None:
+    membership = judge()
+    membership.expect(["pi"], 0.0)
+    membership.hear(10.0, everybody=False)
+    assert membership.liveness("pi", 99.0) == "unknown"
+    assert membership.lost_since_s("pi", 99.0) is None
+    assert membership.lost_for_s(["pi"], 99.0) == {}
+    assert membership.next_loss_s(["pi"], 11.0) is None
+
+
+def test_who_begins_to_hear_everybody_has_to_listen_before_it_calls_somebody_lost() -> None:
+    membership = judge()
+    membership.expect(["pi"], 0.0)
+    membership.hear(10.0, everybody=False)
+    membership.hear(20.0, everybody=True)
+    membership.hear(22.0, everybody=True)
+    assert membership.liveness("pi", 22.9) == "never seen"
+    assert membership.liveness("pi", 23.0) == "lost"

@@ -74,6 +74,9 @@ def test_an_address_that_is_a_name_is_told_by_nobody(world: World) -> None:
         ("edge.rohe", EMPTY),
         ("nodes.edge.rohe", EMPTY),
         (f"_53._udp.{WEB}", EMPTY),
+        (f"_tcp.{WEB}", EMPTY),
+        (f"_sctp.{WEB}", NOTHING),
+        ("_80._tcp.nodes.edge.rohe", NOTHING),
         ("nope.edge.rohe", NOTHING),
         ("web.other.rohe", NOTHING),
         (f"_81._tcp.{WEB}", NOTHING),
@@ -85,3 +88,15 @@ def test_an_address_that_is_a_name_is_told_by_nobody(world: World) -> None:
 )
 def test_what_has_nothing_exists_or_does_not(world: World, name: str, meaning: Meaning) -> None:
     assert edge(world).meaning(name) == meaning
+
+
+def test_a_service_of_the_name_of_all_nodes_takes_no_node_its_name(world: World) -> None:
+    world.service("nodes", HTTP)
+    world.place("nodes.0", "b", 20_005)
+    world.say("b", nodes_0=WELL)
+    told = edge(world)
+    assert told.meaning("nodes.edge.rohe").addresses == ("10.0.0.2",)
+    assert told.meaning("_80._tcp.nodes.edge.rohe").targets == (
+        Target("b.nodes.edge.rohe", 20_005),
+    )
+    assert told.meaning("c.nodes.edge.rohe").addresses == ("10.0.0.3",)

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from msgspec.structs import replace
@@ -19,7 +20,8 @@ from roheletd.cluster.reconcile import (
     reconcile,
     specification,
 )
-from roheletd.model import Gpu, Placement, PortBinding
+from roheletd.model import Gpu, Placement, Port, PortBinding
+from roheletd.upkeep import HealthCheck, HttpCheck, Volume
 from tests.builders import a_node, a_service
 
 
@@ -55,6 +57,49 @@ def actions(
     wanted = {item.instance: item for item in desired}
     known = {name: History(digest=item.digest) for name, item in wanted.items()} | (history or {})
     return reconcile(wanted, actual, history=known, busy=busy, now_s=now_s).actions
+
+
+def digest_of(**changes: object) -> str:
+    at = Placement(
+        instance="web.1",
+        service="web",
+        node="pi",
+        revision=7,
+        cores={2: 500},
+        ports=(PortBinding(container_port=80, host_port=20001),),
+    )
+    usual = {
+        "command": ("run", "x"),
+        "env": {"A": "b"},
+        "memory_mib": 64,
+        "ports": (Port(container_port=80),),
+        "volumes": (Volume(path="/data", name="data"),),
+        "health": HealthCheck(http=HttpCheck(port=80)),
+    }
+    service = a_service(**usual | changes)
+    return specification(cluster="edge", service=service, placement=at, node=a_node()).digest
+
+
+def test_a_service_that_asks_for_nothing_new_keeps_its_digest_and_its_containers() -> None:
+    assert digest_of() == "06a062546e0fc7a9"
+    assert digest_of(pull="always", replicas=3) == "06a062546e0fc7a9"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("entrypoint", ()),
+        ("entrypoint", ("run",)),
+        ("user", "1000"),
+        ("working_dir", "/"),
+        ("hostname", "cam-1"),
+        ("init", False),
+        ("read_only", True),
+        ("stop_signal", "SIGTERM"),
+    ],
+)
+def test_whatever_is_said_of_the_program_makes_another_container(field: str, value: object) -> None:
+    assert digest_of(**{field: value}) != digest_of()
 
 
 def test_what_is_missing_is_run() -> None:

@@ -13,6 +13,7 @@ from roheletd.cluster.commands import (
     AnyCommand,
     Applied,
     Cordon,
+    EndRollout,
     Found,
     JoinNode,
     Missing,
@@ -21,9 +22,12 @@ from roheletd.cluster.commands import (
     Rejected,
     RemoveNode,
     RemoveService,
+    Restart,
+    RollBack,
 )
 from roheletd.cluster.remembered import REMEMBERED_COMMANDS
-from roheletd.model import Neighbour, Placement, Service
+from roheletd.model import Neighbour, Placement, Port, Service
+from roheletd.upkeep import Dependency
 from tests.builders import Driver, a_member, a_node, a_service, founded, with_services
 
 
@@ -161,6 +165,22 @@ def test_the_memory_of_command_ids_is_bounded_and_forgets_the_oldest() -> None:
     assert len(kept) == REMEMBERED_COMMANDS
     assert "c9" not in kept
     assert "c10" in kept
+
+
+def test_commands_that_touch_many_things_are_forgotten_sooner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("roheletd.cluster.remembered.REMEMBERED_CHANGES", 5)
+    cluster = with_services()
+    names = tuple(a_service(name) for name in ("a", "b", "c", "d"))
+    cluster.apply(AddServices(services=names), command_id="four")
+    cluster.apply(RemoveService(name="a"), command_id="one")
+    assert "four" in cluster.state.saved().outcomes
+    cluster.apply(RemoveService(name="b"), command_id="another")
+    assert list(cluster.state.saved().outcomes) == ["one", "another"]
+    cluster.state.restore(cluster.state.saved())
+    cluster.apply(AddServices(services=(*map(a_service, "efghijk"),)), command_id="seven")
+    assert list(cluster.state.saved().outcomes) == ["seven"]
 
 
 def test_what_changes_nothing_needs_no_entry() -> None:
@@ -555,6 +575,69 @@ def test_the_services_of_one_entry_are_taken_into_the_queue_together_or_not_at_a
     assert isinstance(outcome, Rejected)
     assert "1 services wait for a place, 2 would come to them" in outcome.reason
     assert set(cluster.state.services) == {"a"}
+
+
+# --- rollouts, restarts and the way back
+
+
+def begun() -> Driver:
+    """`web` with an instance, and its second edition rolled out."""
+    cluster = with_services(a_service(ports=(Port(container_port=80, service_port=31_000),)))
+    cluster.apply(Place(placements=(placed("web.1"),)))
+    cluster.apply(AddServices(services=(a_service(image="web:2"),)))
+    target = cluster.state.services["web"].revision
+    cluster.apply(Place(placements=(placed("web.1", revision=target),)))
+    cluster.apply(EndRollout(name="web", target=target, succeeded=True))
+    return cluster
+
+
+def test_the_way_back_takes_no_port_that_another_service_has_by_now() -> None:
+    cluster = begun()
+    port = Port(container_port=80, service_port=31_000)
+    cluster.apply(AddServices(services=(a_service("other", ports=(port,)),)))
+    outcome = cluster.apply(RollBack(name="web"))
+    assert isinstance(outcome, Rejected)
+    assert "31000 over tcp is that of service other" in outcome.reason
+    cluster.apply(RemoveService(name="other"))
+    assert cluster.apply(RollBack(name="web")) == Applied(
+        changed={"web": "rolling back to revision 2"}
+    )
+
+
+def test_the_way_back_closes_no_circle() -> None:
+    cluster = with_services(
+        a_service(depends_on=(Dependency(service="db"),)), a_service("db", image="db:1")
+    )
+    cluster.apply(AddServices(services=(a_service(image="web:2"),)))
+    waiting = a_service("db", image="db:2", depends_on=(Dependency(service="web"),))
+    cluster.apply(AddServices(services=(waiting,)))
+    outcome = cluster.apply(RollBack(name="web"))
+    assert isinstance(outcome, Rejected)
+    assert "web -> db -> web (depends_on)" in outcome.reason
+
+
+@pytest.mark.parametrize("command", [Restart(name="web"), RollBack(name="web")])
+def test_where_no_instance_is_placed_there_is_nothing_to_replace(command: AnyCommand) -> None:
+    cluster = begun()
+    cluster.apply(Place(released=("web.1",)))
+    assert isinstance(cluster.apply(command), Applied)
+    known = cluster.state.services["web"]
+    assert known.rollout is None
+    assert known.service.image == ("web:2" if isinstance(command, Restart) else "web:1")
+    assert known.before is not None
+
+
+def test_what_is_removed_in_the_middle_of_a_rollout_comes_back_as_a_new_service() -> None:
+    cluster = begun()
+    cluster.apply(Restart(name="web"))
+    target = cluster.state.services["web"].revision
+    cluster.apply(RemoveService(name="web"))
+    end = EndRollout(name="web", target=target, succeeded=False)
+    assert isinstance(cluster.apply(end), Missing)
+    cluster.apply(AddServices(services=(a_service(),)))
+    assert isinstance(cluster.apply(end), Rejected)
+    known = cluster.state.services["web"]
+    assert (known.rollout, known.before, known.old) == (None, None, ())
 
 
 # --- what an earlier version wrote

@@ -133,6 +133,25 @@ def test_other_files_are_no_compose_files(text: str) -> None:
     [
         ("command: echo 'a b' c", "command", ("echo", "a b", "c")),
         ("command: [echo, a b, 1]", "command", ("echo", "a b", "1")),
+        ("entrypoint: sh -c 'a b'", "entrypoint", ("sh", "-c", "a b")),
+        ("entrypoint: [tini, --]\ncommand: run", "entrypoint", ("tini", "--")),
+        ("entrypoint:", "entrypoint", None),
+        ("entrypoint: []\ncommand: run", "entrypoint", ()),
+        ("entrypoint: ''\ncommand: run", "entrypoint", ()),
+        ("entrypoint: ['']\ncommand: run", "entrypoint", ()),
+        ("user: 1000", "user", "1000"),
+        ("user: 1000:50", "user", "1000:50"),
+        ("user: '${GONE:-}'", "user", None),
+        ("user: app:video", "user", "app:video"),
+        ("working_dir: /", "working_dir", "/"),
+        ("hostname: cam-1.hall", "hostname", "cam-1.hall"),
+        ("tty: false", "init", True),
+        ("init: false", "init", False),
+        ("init: 'true'", "init", True),
+        ("read_only: true", "read_only", True),
+        ("stop_signal: SIGINT", "stop_signal", "SIGINT"),
+        ("stop_signal: quit", "stop_signal", "SIGQUIT"),
+        ("stop_signal: SIGRTMIN+3", "stop_signal", "SIGRTMIN+3"),
         ("environment: [A=1, HOST, B=x=y]", "env", {"A": "1", "HOST": "a", "B": "x=y"}),
         ("environment: {A: true, B: 1.5, C: '$$x'}", "env", {"A": "true", "B": "1.5", "C": "$x"}),
         ("environment: ['A=$$x']", "env", {"A": "$x"}),
@@ -295,7 +314,9 @@ def test_an_external_config_is_in_the_cluster_already() -> None:
         ("privileged: true", "line 4: services.web.privileged is not supported: containers have"),
         ("imagee: x", "line 4: services.web.imagee is not supported: no such key is known here"),
         ("build: .", "line 4: services.web.build is not supported: images are pulled"),
-        ("\nentrypoint: x", "line 5: services.web.entrypoint"),
+        ("\nulimits: {nofile: 9}", "line 5: services.web.ulimits"),
+        ("stop_signal: SIGABRT", "the signal SIGABRT; SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGUSR1"),
+        ("stop_signal: 9", "the signal 9; SIGHUP"),
         ("deploy:\n  mode: global", "line 5: services.web.deploy.mode"),
         ("ports: ['127.0.0.1:80:80']", "a port cannot be bound to one address (127.0.0.1)"),
         ("ports: ['[::1]:80:80']", "a port cannot be bound to one address ([::1])"),
@@ -346,10 +367,10 @@ def test_a_volume_of_two_services_is_told_since_each_instance_has_its_own() -> N
 
 
 def test_all_that_is_not_supported_is_told_at_once_in_the_order_of_the_lines() -> None:
-    found = of("tty: true\nuser: me\nprivileged: true", "include: [x]").unsupported
+    found = of("tty: true\nipc: host\nprivileged: true", "include: [x]").unsupported
     assert [it.split(" is not")[0] for it in found] == [
         "line 4: services.web.tty",
-        "line 5: services.web.user",
+        "line 5: services.web.ipc",
         "line 6: services.web.privileged",
         "line 9: include",
     ]
@@ -389,6 +410,22 @@ def test_all_that_is_not_supported_is_told_at_once_in_the_order_of_the_lines() -
         ("configs: [gone]", "expected a name that the key `configs` at the top defines, got gone"),
         ("volumes: ['gone:/x']", "expected a volume that `volumes` at the top defines, got gone"),
         ('command: "a \'b"', "expected a command as a shell reads it: no closing quotation"),
+        ("entrypoint: []", "services.web.entrypoint: expected a `command` beside []"),
+        ("entrypoint: ['', x]", "services.web.entrypoint: expected a program, got"),
+        ('entrypoint: "a \'b"', "services.web.entrypoint: expected a command as a shell reads it"),
+        ("entrypoint: {a: b}", "expected a command, as text or as a list, got a mapping"),
+        ("user: 'a b'", "services.web.user: expected a user by name or number"),
+        ("user: ':5'", "services.web.user: expected a user by name or number"),
+        ("user: 3000000000", "expected a uid and a gid of at most 2147483647, got 3000000000"),
+        ("user: [1]", "services.web.user: expected text, got a list"),
+        ("working_dir: srv/app", "services.web.working_dir: expected an absolute path"),
+        ("hostname: cam_1", "services.web.hostname: expected a host name of letters"),
+        ("init: maybe", 'services.web.init: expected true or false, got "maybe"'),
+        ("x-rohe: {user: a}\nuser: b", "expected once"),
+        ("x-rohe: {volumes: 5}\nvolumes: ['/a:/b']", "volumes[0]: expected once, services.web.x-"),
+        ("volumes: ['/a:/b']\nx-rohe: {volumes: []}", "x-rohe.volumes: expected once, services."),
+        ("x-rohe: {depends_on: 5}\ndepends_on: [other]", "depends_on[0]: expected once"),
+        ("x-rohe: {ports: 5}\nports: [80]", "ports[0]: expected once, services.web.x-rohe.ports"),
         ("cpus: lots", 'expected a number of CPUs such as 0.5, got "lots"'),
         ("mem_limit: -5", "expected a size such as 64M or 1.5G"),
         ("mem_limit: 9999999999999999t", "services.web.mem_limit: expected `int` <= 1000000000"),
@@ -455,11 +492,47 @@ def test_a_billion_laughs_are_refused_before_they_are_laughed() -> None:
     assert "aliases counted as often" in refusal("\n".join([*lines, "services: {w: {image: a}}"]))
 
 
+def test_a_quoted_value_of_an_env_file_is_as_compose_reads_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for written, value in (
+        (r'"a\nb"', "a\nb"),
+        (r'"say \"x\" # no" # yes', 'say "x" # no'),
+        (r'"\$HOST and $HOST"', "$HOST and a"),
+        (r'"C:\\new\\d"', "C:\\new\\d"),
+        (r'"C:\dir"', "C:\\dir"),
+        (r"'a\nb $HOST'", r"a\nb $HOST"),
+        (r"a\nb", r"a\nb"),
+    ):
+        monkeypatch.setitem(BESIDE, "web.env", f"A={written}\n".encode())
+        assert service("env_file: web.env").env["A"] == value
+
+
+def test_a_file_name_that_no_config_map_can_have_is_refused_by_its_line() -> None:
+    said = refusal_of("configs: [{source: c, target: /x/a b}]", "configs: {c: {content: x}}")
+    assert "line 4: services.web.configs[0]: expected a key of letters" in said
+    assert said.endswith("as the file's name, got a b")
+
+
+def test_nvidias_runtime_is_a_gpu_unless_another_key_says_how_much_of_one() -> None:
+    found = of("runtime: nvidia")
+    assert found.services[0].accelerators == {"gpu": 100}
+    assert "line 4: services.web.runtime is one whole GPU" in found.notes[0]
+    for keys, asked in (
+        ("runtime: nvidia\nx-rohe: {accelerators: {gpu: 30}}", {"gpu": 30}),
+        ("x-rohe: {accelerators: {}}\nruntime: nvidia", {}),
+        ("runtime: runc", {}),
+    ):
+        assert service(keys).accelerators == asked
+
+
 def test_a_line_of_an_env_file_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for text, reason in (
         (b"A=1\n=2\n", "web.env, line 2: expected NAME=value"),
         (b"A=$GONE\n", "web.env, line 1: variable GONE is not set"),
         (b"A='x\n", "web.env, line 1: expected a closing '"),
+        (b'A="x\\"\n', 'web.env, line 1: expected a closing "'),
+        (b'A="x"y\n', 'web.env, line 1: expected nothing but a comment after the closing "'),
         (b"\xff", "web.env: expected UTF-8"),
     ):
         monkeypatch.setitem(BESIDE, "web.env", text)

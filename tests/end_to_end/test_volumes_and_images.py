@@ -85,5 +85,21 @@ def test_a_pull_tells_how_far_it_is_and_what_came_with_it_is_remembered(
     on_docker.until(lambda: deleted(dockerd, f"/images/{pulled}?force=1"))
 
 
+def test_a_misspelt_image_does_not_hold_back_the_one_that_was_meant(
+    on_docker: RealDaemon, dockerd: RealEngine
+) -> None:
+    with registry(dockerd) as hub:
+        meant = f"{hub.address}/meant:1"
+        dockerd.push(BUSYBOX, meant)
+        on_docker.start()
+        submit(on_docker, image=f"{hub.address}/meant:l", command=["sleep", "1000"])
+        on_docker.until(lambda: "meant:l" in str([it["reason"] for it in on_docker.instances()]))
+        submit(on_docker, image=meant, command=["sleep", "1000"])
+        on_docker.running(1)
+        on_docker.delete("/api/v1/services/web")
+        on_docker.until(lambda: not on_docker.instances())
+    on_docker.until(lambda: deleted(dockerd, f"/images/{meant}?force=1"))
+
+
 def kinds(node: RealDaemon) -> set[str]:
     return {event["kind"] for event in node.get("/api/v1/events")["events"]}

@@ -1,5 +1,6 @@
 """Cgroup files of both versions, as captured; the live ones are read in test_docker."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,12 @@ def test_memory_is_without_what_the_kernel_can_take_back(version, files, tmp_pat
     meter = cgroup.CgroupMeter(tmp_path, tmp_path, version=version)
     assert meter.usage() == Usage(cpu_s=2.5, memory_mib=50)
     meter.close()
+
+
+def test_a_process_of_this_machine_is_no_container_s() -> None:
+    assert not cgroup.runs_in(os.getpid(), "0123456789abcdef")
+    with pytest.raises(OSError, match="No such file"):
+        cgroup.runs_in(2**22 + 1, "0123456789abcdef")
 
 
 @pytest.mark.parametrize(

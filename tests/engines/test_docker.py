@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from roheletd.cluster.streams import ExecWanted
 from roheletd.engines import EngineError, PortTaken
 from roheletd.engines.docker import DockerEngine
 from roheletd.errors import Unavailable
@@ -18,7 +19,9 @@ from roheletd.model import Gpu, PortBinding
 from tests.engines.conftest import BOTH, Machine, open_machine
 from tests.engines.waiting import fetched, until
 from tests.testbed import engines
-from tests.testbed.engines import RealEngine
+from tests.testbed.engines import BUSYBOX, RealEngine
+from tests.testbed.network import free_ports
+from tests.testbed.unix_http import request
 
 SLEEP = ("/bin/sleep", "1000")
 
@@ -61,6 +64,17 @@ async def test_published_port_answers_http(machine: Machine):
     port = machine.port(80)
     await machine.engine.run(machine.spec("httpd", "-f", "-p", "80", "-h", "/www", ports=(port,)))
     assert await fetched(machine, port.host_port) == "ok\n"
+
+
+async def test_host_ports_that_stand_side_by_side_are_all_listed(machine: Machine):
+    first, second = free_ports(2)
+    ports = (
+        PortBinding(container_port=80, host_port=first),
+        PortBinding(container_port=81, host_port=second),
+        PortBinding(container_port=82, host_port=second, protocol="udp"),
+    )
+    await machine.engine.run(machine.spec(*SLEEP, ports=ports))
+    assert (await machine.only()).host_ports == (first, second)
 
 
 async def test_instance_learns_its_port_and_environment(machine: Machine):
@@ -152,6 +166,30 @@ async def test_removal_is_complete_and_repeatable(machine: Machine):
     await machine.engine.remove(container.id, 10)
 
 
+async def test_a_copy_that_somebody_paused_is_removed_nevertheless(machine: Machine):
+    await machine.engine.run(machine.spec(*SLEEP))
+    container = await machine.only()
+    request(machine.real.socket, "POST", f"/containers/{container.id}/pause")
+    await machine.engine.remove(container.id, 0)
+    assert await machine.engine.list() == []
+
+
+@pytest.mark.podman
+@pytest.mark.root
+async def test_a_name_that_only_podmans_storage_remembers_is_freed():
+    """As a power cut leaves it: the storage has a container, and the database has none."""
+    with engines.podman() as real:
+        async for machine in open_machine(real):
+            spec = machine.spec(*SLEEP)
+            real.create(f"{spec.instance}.n1.{machine.cluster}", {"Image": spec.image})
+            real.kill()
+            (real.folder / "root/libpod/bolt_state.db").unlink()
+            real.start()
+            await machine.engine.open()
+            await machine.engine.run(spec)
+            assert (await machine.only()).state == "running"
+
+
 async def test_taken_port_is_named_and_leaves_nothing(machine: Machine):
     port = machine.port(80)
     await machine.engine.run(machine.spec(*SLEEP, ports=(port,)))
@@ -185,7 +223,7 @@ async def test_command_that_the_image_lacks_is_the_reason(machine: Machine):
         # Podman may show the exit a moment before the last line that was written.
         return "No such file or directory" in (await machine.only()).reason
 
-    await until(reason_with_log)
+    await until(reason_with_log, 30)
 
 
 async def test_invalid_image_name_is_not_tried_again(machine: Machine):
@@ -335,6 +373,49 @@ async def test_engine_killed_and_back_is_survived(mortal: Machine):
     await engine.open()
     assert await engine.list() == [container]
     await engine.run(mortal.spec(*SLEEP))
+
+
+async def test_an_engine_that_dies_just_after_it_told_of_images_is_survived(mortal: Machine):
+    images = mortal.engine.images()
+    await anext(images)
+    nobody = asyncio.ensure_future(anext(images))
+    await asyncio.sleep(0.2)  # Podman listens a moment after it answers
+    mortal.real.tag(BUSYBOX, "localhost/other")
+    await asyncio.sleep(0.5)  # the engine goes while the rest of what it tells is waited for
+    mortal.real.kill()
+    with pytest.raises(Unavailable):
+        await nobody
+    mortal.real.start()
+    await mortal.engine.open()
+
+
+async def test_a_command_whose_engine_dies_is_let_go(mortal: Machine):
+    await mortal.engine.run(mortal.spec(*SLEEP))
+    container = await mortal.only()
+    asked = ExecWanted(instance=container.instance, command=("cat",), stdin=True)
+    session = await mortal.engine.exec_session(container.id, asked)
+    mortal.real.kill()
+    with contextlib.suppress(Unavailable):
+        assert await session.read() is None
+    await session.write(b"x")
+    await session.close()
+    with pytest.raises(Unavailable):
+        await mortal.engine.exec_session(container.id, asked)
+    mortal.real.start()
+    await mortal.engine.open()
+
+
+@pytest.mark.podman
+@pytest.mark.root
+async def test_a_podman_that_tells_of_nothing_is_told_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    silent = engines._CONTAINERS_CONF.replace('events_logger = "file"', 'events_logger = "none"')
+    monkeypatch.setattr(engines, "_CONTAINERS_CONF", silent)
+    with engines.podman() as real:
+        async for machine in open_machine(real):
+            with pytest.raises(Unavailable, match='with `events_logger = "none"` it has none'):
+                await to_the_end(machine.engine.changes())
 
 
 @pytest.mark.docker

@@ -87,8 +87,9 @@ def test_taken_ports_are_read_from_the_message(message: str, expected: str):
 
 
 def test_refusal_keeps_what_the_engine_said():
-    refusal = Refusal(500, "pull: lookup hub.example: no such host\n")
+    refusal = Refusal(500, "pull: lookup hub.example: no such host\n", of_pull=True)
     assert str(refusal) == "registry unreachable (pull: lookup hub.example: no such host)"
+    assert str(Refusal(500, "dial plugin.sock: connection refused")).startswith("dial"), "no pull"
     assert Refusal(500, "something new\n").args == ("something new",)
 
 
@@ -152,6 +153,10 @@ def test_error_of_a_pull_is_found_in_status_and_in_stream():
     assert docker_api.step_of_pull(200, b"\n") == {}
     assert str(docker_api.step_of_pull(200, b'{"error":"x"}')) == "x"
     assert str(docker_api.step_of_pull(404, b'{"message":"y"}')) == "y"
+    assert str(docker_api.step_of_pull(502, b"<html>bad gateway</html>")) == (
+        "<html>bad gateway</html>"
+    )
+    assert str(docker_api.step_of_pull(500, b"[1]\xff")) == "[1]\ufffd"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -45,6 +47,50 @@ def test_files_can_be_read_by_whom_they_are_for(
     assert mode(folder) == folder_mode
     assert mode(memory / "files") == 0o700, "on this machine nobody else comes near them"
     assert (folder / "k").read_bytes() == files["k"].content
+
+
+@pytest.mark.root
+def test_what_is_for_one_user_alone_is_that_users_and_no_other_s(memory: Path) -> None:
+    folders = ValueFolders(memory / "files")
+    folder = folders.write("web.1.d", 0, {"k": SECRET, "l": PLAIN, "m": SHARED}, reader=1000)
+    owners = {path.name: path.stat().st_uid for path in (folder, *folder.iterdir())}
+    assert owners == {"0": 1000, "k": 1000, "l": 0, "m": 0}
+    assert mode(folder / "k") == 0o400
+    assert (memory / "files").stat().st_uid == 0
+    again = folders.write("web.1.d", 0, {"l": PLAIN}, reader=1000)
+    assert again.stat().st_uid == 0
+
+
+# As somebody who is not root, whose files cannot be given away.
+_UNPRIVILEGED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from roheletd.engines import EngineError
+from roheletd.engines.files import ValueFile, ValueFolders
+b"x".decode("unicode_escape")  # found while the interpreter's own folder can be read
+os.setgid(1); os.setuid(1)
+folders = ValueFolders(Path(sys.argv[2]))
+secret = ValueFile(content=b"b", secret=True, any_user=False)
+folders.write("web.1.d", 0, {"k": secret})
+folders.write("web.1.d", 1, {"k": ValueFile(content=b"", secret=True, any_user=True)}, reader=7)
+try:
+    folders.write("web.2.d", 0, {"k": secret}, reader=7)
+except EngineError as refusal:
+    print(refusal)
+"""
+
+
+@pytest.mark.root
+def test_a_daemon_that_cannot_give_files_away_says_what_would_do(memory: Path) -> None:
+    memory.chmod(0o777)
+    repository = str(Path(__file__).parents[2])
+    argv = [sys.executable, "-B", "-c", _UNPRIVILEGED, repository, str(memory / "files")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == (
+        "files of secrets cannot be given to user 7, for this node's daemon is not root's: "
+        "with `any_user: true` every user within the instance reads them"
+    ), done.stderr
 
 
 def test_written_again_a_folder_has_exactly_the_new_files(memory: Path) -> None:

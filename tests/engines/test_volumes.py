@@ -1,14 +1,17 @@
 """Volumes, files of the node and memory, mounted by a real dockerd and by a real Podman."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from roheletd.cluster.volumes import StoredVolume
 from roheletd.engines import EngineError
 from roheletd.engines.docker import DockerEngine
 from roheletd.engines.mounts import host_sources
 from roheletd.engines.process import ProcessEngine
+from roheletd.errors import Unavailable
 from roheletd.upkeep import Volume
 from tests.engines.conftest import Machine, make_spec
 from tests.engines.waiting import until
@@ -80,6 +83,66 @@ async def test_a_named_volume_outlives_its_instance_and_is_of_no_other(
         request(machine.real.socket, "DELETE", f"/volumes/{name}")
 
 
+def make(machine: Machine, name: str, **labels: str) -> None:
+    """A volume that somebody else makes."""
+    body = json.dumps({"Name": name, "Labels": labels}).encode()
+    request(machine.real.socket, "POST", "/volumes/create", body=body)
+
+
+async def test_volumes_of_our_instances_are_listed_and_nobody_elses(
+    machine: Machine, engine: DockerEngine
+):
+    mine, other = machine.cluster, f"{machine.cluster}x"
+    await engine.run(machine.spec(volumes=(Volume(path="/d", name="data"),), instance="web.1"))
+    make(machine, f"{mine}.old.3.data")
+    make(machine, f"{mine}-restored", **{"rohe.cluster": mine, "rohe.instance": "web.2"})
+    make(machine, f"{mine}.web.2.theirs", **{"rohe.cluster": other, "rohe.instance": "web.2"})
+    make(machine, f"{other}.web.1.data")
+    make(machine, f"{mine}.web.1")
+    try:
+        assert set(await engine.volumes()) == {
+            StoredVolume(f"{mine}.web.1.data", "web.1", "data"),
+            StoredVolume(f"{mine}.old.3.data", "old.3", "data"),
+            StoredVolume(f"{mine}-restored", "web.2"),
+        }
+    finally:
+        await engine.remove((await machine.only()).id, 0)
+        for it in request(machine.real.socket, "GET", "/volumes")["Volumes"]:
+            if it["Name"].startswith(mine):
+                request(machine.real.socket, "DELETE", f"/volumes/{it['Name']}")
+    assert await engine.volumes() == ()
+
+
+async def test_a_volume_that_a_container_has_is_not_removed_and_then_it_is_gone_for_good(
+    machine: Machine, engine: DockerEngine
+):
+    name = f"{machine.cluster}.web.1.data"
+    volumes = (Volume(path="/d", name="data"),)
+    await engine.run(machine.spec("sh", "-c", "echo x >/d/f", volumes=volumes, instance="web.1"))
+    await ends(machine)
+    with pytest.raises(EngineError, match="a container has it"):
+        await engine.remove_volume(name)
+    assert [it.name for it in await engine.volumes()] == [name], "ended, and has it all the same"
+    await engine.remove((await machine.only()).id, 0)
+    await engine.remove_volume(name)
+    assert await engine.volumes() == ()
+    await engine.remove_volume(name)
+    script = "test ! -e /d/f && exit 7"
+    await engine.run(machine.spec("sh", "-c", script, volumes=volumes, instance="web.1"))
+    assert "exit code 7" in await ends(machine)
+    await engine.remove((await machine.only()).id, 0)
+    await engine.remove_volume(name)
+
+
+async def test_an_engine_that_is_not_connected_says_so(machine: Machine):
+    closed = DockerEngine(
+        str(machine.real.socket), cluster=machine.cluster, node="n1", pull_stall_s=5
+    )
+    for asking in (closed.volumes(), closed.remove_volume("x")):
+        with pytest.raises(Unavailable, match="is not connected"):
+            await asking
+
+
 async def test_a_host_path_outside_the_list_is_never_mounted(
     machine: Machine, engine: DockerEngine, tmp_path: Path
 ):
@@ -125,3 +188,6 @@ async def test_processes_get_no_volumes_and_are_told_so(tmp_path: Path):
     with pytest.raises(EngineError, match="need a container engine") as refused:
         await engine.run(make_spec("c", "sleep", "1", volumes=volumes))
     assert not refused.value.retry
+    assert await engine.volumes() is None
+    with pytest.raises(EngineError, match="local processes have no volumes"):
+        await engine.remove_volume("c.web.1.data")

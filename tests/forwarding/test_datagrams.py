@@ -5,7 +5,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from roheletd.forwarding.datagrams import IDLE_S, UdpPort
+import pytest
+
+from roheletd.cluster.registry import Endpoint
+from roheletd.forwarding.datagrams import IDLE_S, Datagrams, UdpPort
 from roheletd.testing import ManualClock
 from tests.forwarding.servers import endpoint
 from tests.testbed.network import free_port
@@ -34,8 +37,14 @@ async def echo(name: str) -> tuple[Echo, int]:
 
 @contextmanager
 def stable(clock: ManualClock, host: str = "127.0.0.1", **options: int) -> Iterator[tuple]:
+    with one_of(Datagrams(clock, **options), host) as found:
+        yield found
+
+
+@contextmanager
+def one_of(datagrams: Datagrams, host: str = "127.0.0.1") -> Iterator[tuple]:
     port = free_port()
-    made = UdpPort(clock, host, port, **options)
+    made = UdpPort(datagrams, host, port)
     try:
         yield made, port
     finally:
@@ -111,6 +120,53 @@ async def test_flows_are_bounded_and_the_one_silent_for_longest_goes() -> None:
         for client in clients:
             client.close()
     a.transport.close()
+
+
+async def test_a_flood_of_one_port_costs_the_flows_of_another_one_nothing() -> None:
+    (a, one), (b, other) = await echo("a"), await echo("b")
+    shared = Datagrams(ManualClock(), flows_max=4)
+    with (
+        one_of(shared) as (flooded, port),
+        one_of(shared) as (quiet, quiet_port),
+        client_of(quiet_port) as client,
+    ):
+        flooded.serve([endpoint(one, "s.0")])
+        quiet.serve([endpoint(other, "t.0")])
+        assert await say(client, b"!") == b"b!"
+        for _ in range(20):
+            with client_of(port) as stranger:
+                assert await say(stranger, b"!") == b"a!"
+            assert len(flooded._flows) + len(quiet._flows) <= 4
+        assert await say(client, b"!") == b"b!"
+        assert len(b.clients) == 1
+    assert shared.count == 0
+    for it in (a, b):
+        it.transport.close()
+
+
+async def test_an_endpoint_that_goes_while_it_is_looked_up_is_not_led_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (a, one), (b, other) = await echo("a"), await echo("b")
+    with stable(ManualClock()) as (made, port), client_of(port) as client:
+
+        async def late(*_: object, **__: object) -> list[tuple[object, ...]]:
+            made.serve([endpoint(other, "s.1")])
+            return [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", ("127.0.0.1", one))]
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "getaddrinfo", late)
+        gone = Endpoint(instance="s.0", node="n", host="n.lan", port=one, healthy=True)
+        made.serve([gone])
+        await loop.sock_sendall(client, b"?")  # is lost, as a datagram may be
+        async with asyncio.timeout(2):
+            while not made._flows or made._dialling:
+                await asyncio.sleep(0.01)
+                await loop.sock_sendall(client, b"!")
+        assert await say(client, b"!") == b"b!"
+        assert not a.clients
+    for it in (a, b):
+        it.transport.close()
 
 
 async def test_a_silent_flow_is_forgotten() -> None:

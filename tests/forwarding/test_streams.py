@@ -7,6 +7,7 @@ import time
 import pytest
 
 from roheletd.cluster.registry import Endpoint
+from roheletd.forwarding import relay
 from roheletd.forwarding.relay import READ_BYTES_MAX, reset
 from tests.forwarding.servers import answering, ask, asked, endpoint, serving, silent_port, stable
 from tests.testbed.network import free_port
@@ -186,3 +187,76 @@ async def test_open_connections_outlive_their_endpoint_and_end_with_the_port() -
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
         writer.close()
+
+
+async def test_a_port_that_is_closed_as_it_takes_a_connection_keeps_no_count_of_it() -> None:
+    async with stable() as (made, _):
+        client, taken = socket.socketpair()
+        with client:
+            made._take(taken)
+            assert made._streams.open == 1
+            made.close()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert made._streams.open == 0
+            assert client.recv(1) == b""
+
+
+async def test_where_one_end_has_said_all_and_is_gone_the_other_one_is_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As of a server that gives up a silent client: else each such client would count for ever."""
+    monkeypatch.setattr(relay, "LOOK_S", 0.02)
+
+    async def give_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write_eof()
+        await reader.readline()
+        reset(writer.get_extra_info("socket"))
+
+    async with serving(give_up) as server, stable(endpoint(server)) as (made, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b""
+        await asyncio.sleep(0.1)
+        assert made._streams.open == 1, "it may still have something to say"
+        writer.write(b"?\n")
+        async with asyncio.timeout(2):
+            while made._streams.open:  # noqa: ASYNC110 - its end shows nowhere else
+                await asyncio.sleep(0.01)
+        error = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        assert error, "and it is told"
+        writer.close()
+
+
+async def test_a_client_that_is_gone_does_not_wait_for_a_server_that_reads_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay, "LOOK_S", 0.02)
+    done = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await done.wait()
+
+    async with serving(hang) as server, stable(endpoint(server)) as (made, port):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.setblocking(False)  # noqa: FBT003
+            await until_full(client)
+            assert made._streams.open == 1
+            reset(client)
+        try:
+            async with asyncio.timeout(2):
+                while made._streams.open:  # noqa: ASYNC110 - its end shows nowhere else
+                    await asyncio.sleep(0.01)
+        finally:
+            done.set()
+
+
+async def until_full(client: socket.socket) -> None:
+    """Send until nothing was taken for a while."""
+    refused = 0
+    while refused < 20:
+        try:
+            client.send(bytes(READ_BYTES_MAX))
+            refused = 0
+        except BlockingIOError:
+            refused += 1
+        await asyncio.sleep(0.01)

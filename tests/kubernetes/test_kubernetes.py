@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roheletd.fields import HOST_NAME_PATTERN, USER_PATTERN, WORKING_DIR_PATTERN
 from roheletd.kubernetes import Export, Site, exported
 from roheletd.kubernetes.names import name_of
 from roheletd.model import Neighbour, Port, Service
@@ -24,6 +25,7 @@ from tests.builders import a_node, a_service
 
 VERSIONS = ("1.28", "1.37")
 """The oldest that K3s sites are likely to run, and the newest that is published."""
+RFC_1035 = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 RFC_1123 = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 FULL = a_service(
@@ -196,6 +198,28 @@ def test_files_and_variables_come_from_config_maps_and_secrets() -> None:
     assert at["/etc/web"]["projected"]["sources"] == [{"configMap": {"name": "conf"}}]
 
 
+def test_one_folder_is_one_mount_however_it_is_written() -> None:
+    secrets = (
+        Inclusion(name="a", path="/run/secrets"),
+        Inclusion(name="b", path="//run/./secrets/"),
+        Inclusion(name="c", path="/etc/c"),
+    )
+    pod = pod_of(a_service(secrets=secrets, config_maps=(Inclusion(name="c", path="/etc/c/"),)))
+    mounts = {it["mountPath"]: it["name"] for it in pod["containers"][0]["volumeMounts"]}
+    assert [*mounts] == ["/etc/c", "/run/secrets"]
+    projected = {it["name"]: it["projected"] for it in pod["volumes"]}
+    assert len(projected[mounts["/run/secrets"]]["sources"]) == 2
+    assert projected[mounts["/run/secrets"]]["defaultMode"] == 0o400
+    assert projected[mounts["/etc/c"]]["defaultMode"] == 0o444
+
+
+def test_two_ports_of_one_number_are_not_both_in_a_service_there() -> None:
+    ports = (Port(container_port=80, service_port=8080), Port(container_port=8080))
+    objects, notes = of(a_service(ports=ports))
+    assert [it["targetPort"] for it in objects["Service"]["spec"]["ports"]] == [80]
+    assert "left out: a way to its port 8080, which is that of another one there" in notes
+
+
 def test_what_is_no_text_in_a_config_map_is_binary_data() -> None:
     conf = valid(exported(SITE)).manifests[0].object
     assert (conf["data"], conf["binaryData"]) == ({"web.ini": "[web]\n"}, {"logo": "/w=="})
@@ -205,6 +229,67 @@ def test_a_dollar_and_a_parenthesis_stay_text() -> None:
     (container,) = pod_of(FULL)["containers"]
     assert container["args"] == ["serve", "$$(HOME)"]
     assert container["env"][1] == {"name": "B", "value": "$$(A)"}
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "command", "expected"),
+    [
+        (None, (), {}),
+        (None, ("a",), {"args": ["a"]}),
+        (("run", "$(X)"), (), {"command": ["run", "$$(X)"]}),
+        (("run",), ("a", "b"), {"command": ["run"], "args": ["a", "b"]}),
+        ((), ("a", "b"), {"command": ["a", "b"]}),
+    ],
+)
+def test_an_entrypoint_is_the_command_there_and_a_command_its_arguments(
+    entrypoint: tuple[str, ...] | None, command: tuple[str, ...], expected: dict[str, Any]
+) -> None:
+    (container,) = pod_of(a_service(entrypoint=entrypoint, command=command))["containers"]
+    assert {key: container[key] for key in ("command", "args") if key in container} == expected
+
+
+def test_a_user_by_number_reads_its_secrets_there_as_well() -> None:
+    secrets = (Inclusion(name="keys", path="/run/secrets"),)
+    pod = pod_of(a_service(user="1000:50", read_only=True, working_dir="/srv", secrets=secrets))
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "readOnlyRootFilesystem": True,
+        "runAsUser": 1000,
+        "runAsGroup": 50,
+    }
+    assert container["workingDir"] == "/srv"
+    assert pod["securityContext"] == {"fsGroup": 50}
+    alone = pod_of(a_service(user="1000", secrets=secrets))
+    assert alone["containers"][0]["securityContext"] == {"runAsUser": 1000}
+    assert alone["securityContext"] == {"fsGroup": 1000}
+    for other in (
+        a_service(user="1000"),
+        a_service(user="0", secrets=secrets),
+        a_service(user="1000", secrets=(Inclusion(name="keys", path="/s", any_user=True),)),
+        a_service(user="1000", secrets=(Inclusion(name="keys"),)),
+    ):
+        assert "securityContext" not in pod_of(other)
+
+
+@pytest.mark.parametrize("user", ["app", "app:5", "1000:video"])
+def test_a_user_by_name_is_left_out_and_said(user: str) -> None:
+    objects, notes = of(a_service(user=user))
+    (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert "securityContext" not in container
+    assert any(f"left out: `user: {user}`, for users and groups are numbers" in it for it in notes)
+
+
+def test_a_host_name_is_that_of_the_pod_where_it_can_be() -> None:
+    assert pod_of(a_service(hostname="cam-1"))["hostname"] == "cam-1"
+    data = (Volume(path="/data", name="data"),)
+    for service, why in (
+        (a_service(hostname="Cam.hall"), "`hostname: Cam.hall`, which is no name of a pod"),
+        (a_service(hostname="cam", replicas=2, volumes=data), "a StatefulSet names its pods"),
+    ):
+        objects, notes = of(service)
+        kind = "Deployment" if "Deployment" in objects else "StatefulSet"
+        assert "hostname" not in objects[kind]["spec"]["template"]["spec"]
+        assert any(why in note for note in notes)
 
 
 def test_volumes_of_several_instances_make_a_stateful_set() -> None:
@@ -225,6 +310,7 @@ def test_what_kubernetes_has_no_word_for_is_said() -> None:
         accelerators={"gpu": 30, "tpu": 10},
         sensitivity=3,
         warm_spare=True,
+        stop_signal="SIGINT",
         constraints=("node.memory_mib >= 2048", "node.labels.v >= 1.5"),
     )
     _, notes = of(service)
@@ -234,6 +320,7 @@ def test_what_kubernetes_has_no_word_for_is_said() -> None:
         "left out: 10 percent of an accelerator `tpu`",
         "`sensitivity`",
         "`warm_spare`",
+        "`stop_signal`",
         "knows no such fact of a node: `node.memory_mib >= 2048`",
         "compares whole numbers only: `node.labels.v >= 1.5`",
         "kubectl rollout undo",
@@ -248,9 +335,10 @@ def test_a_service_of_the_process_engine_is_left_out_and_said() -> None:
 
 
 def test_names_that_differ_here_differ_there() -> None:
-    names = ["web", "Web", "web_1", "web-1", "x" * 63, "X" * 63, "a-", "_", "9"]
+    names = ["web", "Web", "web_1", "web-1", "x" * 63, "X" * 63, "a-", "_", "9", "x9", "9" * 63]
     assert len({name_of(name) for name in names}) == len(names)
-    assert all(RFC_1123.fullmatch(name_of(name)) for name in names)
+    assert all(RFC_1035.fullmatch(name_of(name)) for name in names)
+    assert (name_of("web-1"), name_of("x" * 63)) == ("web-1", "x" * 63)
 
 
 # --- whatever the service
@@ -275,6 +363,11 @@ _SERVICES = st.builds(
     application=_NAMES,
     image=st.just("w:1"),
     command=lists(_TEXT),
+    entrypoint=st.none() | lists(_TEXT),
+    user=st.none() | st.from_regex(USER_PATTERN, fullmatch=True),
+    working_dir=st.none() | st.from_regex(WORKING_DIR_PATTERN, fullmatch=True),
+    hostname=st.none() | st.from_regex(HOST_NAME_PATTERN, fullmatch=True),
+    read_only=st.booleans(),
     env=st.dictionaries(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), _TEXT, max_size=3),
     replicas=st.integers(0, 5),
     cpu_millicores=st.integers(0, 9000),

@@ -12,6 +12,7 @@ import pytest
 from roheletd.cluster.commands import RemoveService
 from roheletd.cluster.membership import Membership, thresholds
 from roheletd.forwarding import streams
+from roheletd.forwarding.datagrams import FLOWS_MAX
 from roheletd.loops import forwarder as loop_module
 from roheletd.loops.forwarder import Forwarder
 from roheletd.model import Port
@@ -54,6 +55,10 @@ async def is_open(port: int) -> bool:
     return True
 
 
+async def answers(port: int, instance: str) -> bool:
+    return await ask(port) == instance
+
+
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(2):
         while not await condition():  # noqa: ASYNC110 - sockets tell nobody
@@ -83,13 +88,22 @@ async def test_a_port_is_open_while_its_service_is_there_and_follows_who_serves(
         world.place("web.0", "a", server)
         world.say("a", web_0=WELL)
         made.wake()
-
-        async def answers() -> bool:
-            return await ask(port) == "web.0"
-
-        await until(answers)
+        await until(lambda: answers(port, "web.0"))
         world.apply(RemoveService(name="web"))
         await until_closed(made, port)
+
+
+async def test_an_instance_is_led_to_once_it_is_known_where_its_node_is() -> None:
+    """What a node measures may be heard before what it says of itself."""
+    world, port = World(), free_port()
+    world.service("web", Port(container_port=80, service_port=port))
+    async with answering("web.0") as server, running(world) as made:
+        world.place("web.0", "b", server)
+        for address, instance in (("", ""), ("127.0.0.1", "web.0")):
+            world.soft.heard_address("b", address)
+            world.say("b", web_0=WELL)
+            await until_open(made, port)
+            await until(lambda wanted=instance: answers(port, wanted))
 
 
 async def test_a_service_that_changes_its_number_is_found_at_the_new_one_only() -> None:
@@ -151,11 +165,28 @@ async def test_what_cannot_be_opened_is_told_tried_again_and_keeps_nothing_else_
         assert "forwarder" not in world.soft.notices
 
 
-async def test_as_many_files_may_be_open_as_connections_need() -> None:
+async def test_a_port_that_an_instance_here_was_given_is_told_as_that() -> None:
+    world, port = World(), free_port()
+    world.service("web", Port(container_port=80, service_port=free_port()))
+    world.place("web.0", "a", port)
+    world.service("other", Port(container_port=80, service_port=port))
+    with socket.create_server(("127.0.0.1", port)):
+        async with running(world):
+            assert world.soft.notices["forwarder"] == (
+                f"port {port} (tcp) of service other is not served here: it is the host port of "
+                "web.0 on this node: choose another service_port"
+            )
+
+
+async def test_as_many_files_may_be_open_as_ports_and_their_connections_need() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    world, port = World(), free_port()
+    world.service("web", Port(container_port=80, service_port=port))
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-        async with running(World()):
-            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 2 * 10 + 512
+        async with running(world) as made:
+            await until_open(made, port)
+            needed = 2 * 10 + FLOWS_MAX + 1 + loop_module._FILES_OF_OTHERS
+            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == needed
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

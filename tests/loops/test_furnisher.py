@@ -106,6 +106,19 @@ def test_with_a_path_each_key_is_a_file_and_what_has_one_path_is_one_folder(stag
     ]
 
 
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("user", "owner"), [("1000", 1000), ("1000:5", 1000), ("app", 0), ("0", 0), (None, 0)]
+)
+def test_files_of_secrets_belong_to_a_user_that_is_a_number(
+    stage: Stage, user: str | None, owner: int
+) -> None:
+    stage.secret("db", key=b"k")
+    secrets = (Inclusion(name="db", path="/s"),)
+    spec = stage.furnisher.furnish(stage.place(secrets=secrets, user=user))
+    assert (Path(spec.files[0].source) / "key").stat().st_uid == owner
+
+
 def test_a_specification_holds_no_value_and_changes_with_the_version(stage: Stage) -> None:
     stage.secret("db", PASSWORD=MARKER.encode())
     first = stage.place(secrets=(Inclusion(name="db"),))

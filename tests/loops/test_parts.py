@@ -12,7 +12,8 @@ import pytest
 
 from roheletd import config, identity, token
 from roheletd.cluster import exchange
-from roheletd.cluster.commands import AddNodes, AddServices, Place
+from roheletd.cluster.commands import AddNodes, AddServices, JoinNode, Place
+from roheletd.collectors import address
 from roheletd.frames import PROTOCOL, Framer
 from roheletd.frames import Identity as FrameIdentity
 from roheletd.messages import Topics
@@ -179,3 +180,25 @@ async def test_a_newcomer_orders_nothing_while_it_has_nothing_to_go_by(tmp_path:
         assert parts._own_instances.orders() is None
         assert parts.control.view().membership == "joining"
         assert parts.elector.failure == ""
+
+
+async def test_a_broker_of_our_own_is_told_to_others_once_they_may_join_and_where_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded = {"broker": {"mode": "embedded", "port": 19471}}
+    monkeypatch.setattr(address, "_on_default_route", lambda: "192.168.1.7")
+    monkeypatch.setattr(address, "_is_ours", lambda _host: False)
+    async with parts_of(tmp_path, **embedded) as parts:
+        assert parts._basis.own_broker == ""
+    identity.share(tmp_path)
+    async with parts_of(tmp_path, **embedded) as parts, leading(parts):
+        member = parts._registrar._member
+        assert member().broker == "mqtt://192.168.1.7:19471"
+        await parts.proposer.propose(JoinNode(member=member()), command_id="1")
+        monkeypatch.setattr(address, "_on_default_route", lambda: "192.168.1.8")
+        parts._basis.address._look_at_s = 0.0
+        parts._look_around()
+        assert member().broker == "mqtt://192.168.1.8:19471"
+        assert parts.soft.addresses["pi"] == "192.168.1.8"
+        parts._basis.address.host = ""  # as after a boot with no network
+        assert member().broker == "mqtt://192.168.1.7:19471"

@@ -97,6 +97,16 @@ async def test_a_name_that_is_taken_is_told_and_tried_again_until_it_is_free() -
 
 
 @in_virtual_time
+async def test_a_name_that_becomes_free_just_after_it_was_refused_is_had_soon() -> None:
+    async with crew_of("a", "b", "c") as crew:
+        leader, (holder, _) = await crew.leader(), await crew.followers()
+        mate = await newcomer(crew, holder.name, "11111111")
+        await crew.until(lambda: NOTICE in mate.soft.notices)
+        await leader.propose(RemoveNode(name=holder.name), "1")
+        await crew.until(lambda: mate.admissions, within_s=RETRY_S / 2)
+
+
+@in_virtual_time
 async def test_a_newcomer_with_the_name_of_the_leader_is_told_as_well() -> None:
     """Two boards that were never given a name are called the same."""
     async with crew_of("a", "b", "c") as crew:

@@ -5,8 +5,8 @@ from msgspec.structs import replace
 from roheletd.cluster.commands import AddServices, Drain
 from roheletd.instance_use import InstanceUse
 from roheletd.loops.rollout_keeper import RolloutKeeper
-from roheletd.model import Service
-from roheletd.upkeep import UpdatePolicy
+from roheletd.model import Neighbour, Service
+from roheletd.upkeep import Dependency, UpdatePolicy
 from tests.builders import a_node, a_service, with_services
 from tests.loops.leading import Leading
 from tests.loops.stage import in_virtual_time, running, settled
@@ -19,8 +19,9 @@ def web(image: str = "web:1", **policy: object) -> Service:
 class Stage(Leading):
     """`pi` and `nano`, whose instances say of themselves what a test makes them say."""
 
-    def __init__(self) -> None:
-        super().__init__(with_services(web(), nodes=(a_node(), a_node("nano"))), others=("nano",))
+    def __init__(self, service: Service | None = None) -> None:
+        cluster = with_services(service or web(), nodes=(a_node(), a_node("nano")))
+        super().__init__(cluster, others=("nano",))
         self.leader = self.a_leader()
         self.keeper = RolloutKeeper(
             log=self.log,
@@ -145,6 +146,52 @@ async def test_a_drained_node_is_left_one_by_one() -> None:
         assert stage.state.placements_on("pi") == {}
         assert len(stage.state.placements) == 2
         assert stage.told == []
+
+
+@in_virtual_time
+async def test_one_that_waits_for_a_place_neither_holds_up_the_others_nor_undoes_them() -> None:
+    one_a_node = {"anti_affinity": (Neighbour(service="web"),), "min_available": 0, "replicas": 3}
+    stage = Stage(replace(web(), **one_a_node))
+    async with running(stage.leader, stage.keeper):
+        await begun(stage, replace(web("web:2"), **one_a_node))
+        for _ in range(3):
+            stage.all_report(healthy_for_s=60.0)
+            await settled()
+            stage.leader.wake()  # as what was applied does
+            await settled()
+        assert stage.images == ["web:2", "web:2"]
+        assert stage.told == [("rollout: completed", "")]
+        assert "web" in stage.soft.waiting
+
+
+@in_virtual_time
+async def test_a_paused_one_that_gets_well_is_over() -> None:
+    stage = Stage(web(on_failure="pause", parallel=2))
+    async with running(stage.leader, stage.keeper):
+        await begun(stage, web("web:2", on_failure="pause", parallel=2))
+        stage.all_report(healthy_for_s=60.0, failing="web:2")
+        await settled()
+        assert [kind for kind, _ in stage.told] == ["rollout: paused"]
+        stage.all_report(healthy_for_s=60.0)
+        await settled()
+        assert [kind for kind, _ in stage.told] == ["rollout: paused", "rollout: completed"]
+
+
+@in_virtual_time
+async def test_an_update_goes_on_as_soon_as_what_it_depends_on_is_there() -> None:
+    needs = (Dependency(service="db"),)
+    stage = Stage()
+    async with running(stage.leader, stage.keeper):
+        await begun(stage, replace(web("web:2"), depends_on=needs))
+        stage.all_report(healthy_for_s=60.0)
+        await settled()
+        assert stage.images == ["web:1", "web:1"]
+        stage.define(a_service("db", image="db:1"))
+        await settled()
+        assert stage.images == ["db:1", "web:1", "web:1"]
+        stage.all_report(healthy_for_s=60.0)
+        await settled()
+        assert stage.images == ["db:1", "web:1", "web:2"]
 
 
 @in_virtual_time

@@ -109,6 +109,23 @@ RUNNING = {"web.1": "running", "web.2": "running"}
 
 
 @in_virtual_time
+async def test_that_an_instance_got_another_address_is_news() -> None:
+    """A restart by hand, between two looks at the engine."""
+    stage = Stage()
+    found: list[Mapping[str, str]] = []
+    stage.runner.news.on_change.append(lambda: found.append(stage.runner.news.addresses()))
+    async with running(stage.runner):
+        stage.place(1)
+        for address in ("172.17.0.2", "172.17.0.3"):
+            await settled()
+            (copy,) = stage.engine.containers.values()
+            stage.engine.containers[copy.id] = replace(copy, address=address)
+            stage.runner.wake()
+        await settled()
+    assert found[-2:] == [{"web.1": "172.17.0.2"}, {"web.1": "172.17.0.3"}]
+
+
+@in_virtual_time
 async def test_what_is_placed_here_runs_and_what_is_released_goes() -> None:
     stage = Stage()
     async with running(stage.runner):

@@ -279,3 +279,13 @@ async def test_an_idle_conversation_costs_a_word_each_five_seconds() -> None:
         before = len(made.net.carried)
         await asyncio.sleep(100)
         assert 30 <= len(made.net.carried) - before <= 45
+
+
+@in_virtual_time
+async def test_of_a_conversation_that_ends_as_soon_as_it_begins_nothing_is_left() -> None:
+    async with world() as made:
+        for _ in range(3):
+            async with made.a.talk("b", CAT):
+                pass
+            await asyncio.sleep(1.0)
+        assert not made.b._sessions

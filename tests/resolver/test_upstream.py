@@ -17,10 +17,11 @@ from tests.testbed.network import free_port
         ("", Resolvers()),
         (
             "# c\nnameserver 10.0.0.1 # near\nnameserver fe80::1%eth0\nsearch a.lan b.lan\n",
-            Resolvers(servers=("10.0.0.1", "fe80::1"), search=("a.lan", "b.lan")),
+            Resolvers(servers=("10.0.0.1", "fe80::1%eth0"), search=("a.lan", "b.lan")),
         ),
+        ("nameserver here.lan\nnameserver a..b\nnameserver ::1", Resolvers(servers=("::1",))),
         ("domain a\nsearch .\noptions ndots:5\nnameserver\n;nameserver 1.1.1.1", Resolvers()),
-        ("nameserver 1\n" * 9, Resolvers(servers=("1", "1", "1"))),
+        ("nameserver ::1\n" * 9, Resolvers(servers=("::1", "::1", "::1"))),
     ],
 )
 def test_the_file_of_the_c_library_is_read_as_it_reads_it(text: str, found: Resolvers) -> None:
@@ -62,10 +63,32 @@ async def test_the_first_that_answers_is_believed_and_oneself_is_not_asked(
     path = tmp_path / "resolv.conf"
     path.write_text("nameserver 127.0.0.1\nnameserver 127.0.0.2\nnameserver 127.0.0.3\n")
     made = Upstream(path, port=port)
-    made.mine = "127.0.0.1"
+    made.mine = "127.0.0.1", port
     assert await made.ask(b"12 who?", udp=True) == b"12 who? answered"
     assert await made.ask(b"12 who?", udp=False) == b"12 who? at length"
     transport.close()
     server.close()
     assert await made.ask(b"12 who?", udp=True) is None
     assert await made.ask(b"12 who?", udp=False) is None
+
+
+async def test_who_answers_everywhere_asks_no_address_of_this_machine(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text("nameserver 127.0.0.1\nnameserver 127.0.0.2\nnameserver ::1\n")
+    port = free_port()
+    made = Upstream(path, port=port)
+    heard: list[bytes] = []
+
+    class Oneself(Other):
+        def datagram_received(self, data: bytes, client: object) -> None:
+            heard.append(data)
+            super().datagram_received(data, client)
+
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Oneself, local_addr=("0.0.0.0", port))
+    made.mine = "0.0.0.0", port
+    assert await made.ask(b"12 who?", udp=True) is None
+    assert not heard
+    made.mine = "0.0.0.0", port + 1
+    assert await made.ask(b"12 who?", udp=True) == b"12 who? answered", "another one, on 53"
+    transport.close()

@@ -170,6 +170,9 @@ class RealEngine:
         request(self.socket, "DELETE", f"/images/{name}")
         return re.findall(r"digest: (sha256:[0-9a-f]{64})", str(said))[-1]
 
+    def tag(self, image: str, repository: str) -> None:
+        request(self.socket, "POST", f"/images/{image}/tag?repo={repository}&tag=latest")
+
     def inspect(self, container: str) -> dict:
         return request(self.socket, "GET", f"/containers/{container}/json")
 
