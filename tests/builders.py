@@ -4,6 +4,7 @@ from roheletd.cluster.commands import (
     AddNodes,
     AddServices,
     AnyCommand,
+    EndRollout,
     Found,
     JoinNode,
     Outcome,
@@ -40,6 +41,12 @@ class Driver:
         outcome = self.state.apply(index, 1, proposal)
         self.state.check()
         return outcome
+
+    def end_of_rollout(self, name: str = "web", *, succeeded: bool, reason: str = "") -> EndRollout:
+        """The leader's word on the rollout that goes on, as it is to be applied."""
+        rollout = self.state.services[name].rollout
+        assert rollout is not None, f"{name} was never changed"
+        return EndRollout(name=name, begun_at=rollout.begun_at, succeeded=succeeded, reason=reason)
 
 
 def with_services(*services: Service, nodes: tuple[Node, ...] = ()) -> Driver:

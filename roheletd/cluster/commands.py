@@ -56,9 +56,9 @@ class RollBack(OfService, frozen=True, tag="roll-back"):
 
 
 class EndRollout(OfService, frozen=True, tag="end-rollout"):
-    """The leader's word on the rollout to revision `target`: all is well, or it is given up."""
+    """The leader's word on the rollout that `begun_at` names: all is well, or it is given up."""
 
-    target: int
+    begun_at: int
     succeeded: bool
     reason: str = ""
 

@@ -182,7 +182,7 @@ def _of_rollback(known: Definition, state: ClusterState) -> Outcome:
 def _of_end(command: EndRollout, known: Definition) -> Outcome:
     rollout = known.rollout
     may_end = known.is_changing or (known.is_paused and command.succeeded)
-    if rollout is None or not may_end or rollout.target != command.target:
+    if rollout is None or not may_end or rollout.begun_at != command.begun_at:
         return Rejected(reason=f"service {known.service.name} has no such rollout any more")
     after = ended(known, rollout.begun_at, succeeded=command.succeeded, reason=command.reason)
     assert after.rollout is not None, "it has ended, and is remembered"

@@ -242,7 +242,8 @@ class Watch:
             name, here = known.service.name, standing(state, soft, known)
             patience_s = _patience_s(known.service, here)
             is_late = self._still_for_s(known, here, now_s) >= patience_s
-            end = partial(EndRollout, name=name, target=known.revision)
+            assert known.rollout is not None, "it is under way"
+            end = partial(EndRollout, name=name, begun_at=known.rollout.begun_at)
             if _is_over(known, here, lacks_place=is_late or name in waiting):
                 yield end(succeeded=True)
             elif known.is_changing and ((fault := _fault(known, here)) or is_late):

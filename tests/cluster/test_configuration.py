@@ -5,7 +5,6 @@ import pytest
 from roheletd.cluster.commands import (
     AddServices,
     Applied,
-    EndRollout,
     Missing,
     Outcome,
     Place,
@@ -62,9 +61,7 @@ def given(driver: Driver, service: str = "web") -> list[dict[str, object]]:
 
 def through(driver: Driver, service: str = "web") -> None:
     """The rollout under way has come to its end."""
-    driver.apply(
-        EndRollout(name=service, target=driver.state.services[service].revision, succeeded=True)
-    )
+    driver.apply(driver.end_of_rollout(service, succeeded=True))
 
 
 def in_use(*names: str) -> Driver:
@@ -155,8 +152,7 @@ def test_a_failed_change_goes_back_to_what_ran_however_often_it_is_tried() -> No
     driver = in_use()
     for value in ("two", "three", "four"):
         driver.apply(a_map(host=value))
-        target = driver.state.services["web"].revision
-        driver.apply(EndRollout(name="web", target=target, succeeded=False, reason="unhealthy"))
+        driver.apply(driver.end_of_rollout(succeeded=False, reason="unhealthy"))
         assert given(driver)[0] == {"host": b"one"}
         through(driver)
 
@@ -175,8 +171,7 @@ def test_they_are_bounded_however_many_services_stay_behind() -> None:
     for number in range(2 * GENERATIONS_MAX):
         run(driver, f"s{number}")
         driver.apply(a_map(host=str(number)))
-        target = driver.state.services[f"s{number}"].revision
-        driver.apply(EndRollout(name=f"s{number}", target=target, succeeded=False))
+        driver.apply(driver.end_of_rollout(f"s{number}", succeeded=False))
     assert len(driver.state.configuration.saved().config_maps["db"]) <= GENERATIONS_MAX
     assert all(given(driver, name) for name in driver.state.services)
 

@@ -151,14 +151,14 @@ def test_the_patience_with_what_is_over_ends_nothing_and_wakes_nobody() -> None:
     site.place(1, 2, 3)
     assert site.end(0.0) is None
     assert site.watch.next_deadline_s(site.cluster.state) == 300.0
-    site.cluster.apply(EndRollout(name="web", target=site.revision, succeeded=True))
+    site.cluster.apply(site.cluster.end_of_rollout(succeeded=True))
     assert site.watch.next_deadline_s(site.cluster.state) is None
 
 
 def test_the_way_back_is_over_too_where_there_is_no_room_for_all() -> None:
     site = Site(placed=2)
     site.define()
-    site.cluster.apply(EndRollout(name="web", target=site.revision, succeeded=False, reason="x"))
+    site.cluster.apply(site.cluster.end_of_rollout(succeeded=False, reason="x"))
     end = site.end(0.0, {"web": "no node of 3 fits"})
     assert succeeded(end)
     assert end is not None
@@ -175,7 +175,7 @@ def test_one_that_was_paused_is_over_once_all_of_it_does_well_after_all() -> Non
     for _ in range(2):  # on the way back, too, for what it needs is away
         site.report(n1=COMING)
         site.end(0.0)
-        failed = EndRollout(name="web", target=site.revision, succeeded=False, reason="no db")
+        failed = site.cluster.end_of_rollout(succeeded=False, reason="no db")
         site.cluster.apply(failed)
         site.place(1)
     assert site.cluster.state.services["web"].is_paused
@@ -197,8 +197,7 @@ def test_one_that_was_paused_is_over_once_all_of_it_does_well_after_all() -> Non
 def test_one_that_was_paused_is_not_over_for_want_of_instances() -> None:
     site = Site(placed=1, replicas=1, update=UpdatePolicy(on_failure="pause"))
     site.define()
-    target = site.revision
-    site.cluster.apply(EndRollout(name="web", target=target, succeeded=False, reason="x"))
+    site.cluster.apply(site.cluster.end_of_rollout(succeeded=False, reason="x"))
     assert site.end(0.0) is None
     site.cluster.apply(Scale(name="web", replicas=0))
     site.cluster.apply(Place(released=("web.1",)))
@@ -316,7 +315,7 @@ def test_a_paused_rollout_holds_an_instance_on_a_drained_node() -> None:
     site = Site(update=UpdatePolicy(on_failure="pause"))
     site.define()
     site.place(1)
-    site.cluster.apply(EndRollout(name="web", target=site.revision, succeeded=False, reason="x"))
+    site.cluster.apply(site.cluster.end_of_rollout(succeeded=False, reason="x"))
     site.cluster.apply(Drain(name="n3", draining=True))
     assert site.turn_of("web.3") == (
         "the rollout of web is paused: roll it back, or define web anew"

@@ -88,7 +88,7 @@ def a_command(state: ClusterState, rng: Random) -> AnyCommand:
             RollBack(name=service),
             EndRollout(
                 name=service,
-                target=known.revision if known else 1,
+                begun_at=known.rollout.begun_at if known and known.rollout else 1,
                 succeeded=rng.random() < 0.6,
                 reason="exit code 1",
             ),

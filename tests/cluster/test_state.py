@@ -13,7 +13,6 @@ from roheletd.cluster.commands import (
     AnyCommand,
     Applied,
     Cordon,
-    EndRollout,
     Found,
     JoinNode,
     Missing,
@@ -587,7 +586,7 @@ def begun() -> Driver:
     cluster.apply(AddServices(services=(a_service(image="web:2"),)))
     target = cluster.state.services["web"].revision
     cluster.apply(Place(placements=(placed("web.1", revision=target),)))
-    cluster.apply(EndRollout(name="web", target=target, succeeded=True))
+    cluster.apply(cluster.end_of_rollout(succeeded=True))
     return cluster
 
 
@@ -627,12 +626,21 @@ def test_where_no_instance_is_placed_there_is_nothing_to_replace(command: AnyCom
     assert known.before is not None
 
 
+def test_an_end_that_comes_late_ends_no_later_rollout_to_the_same_revision() -> None:
+    cluster = begun()
+    ends = []
+    for image in ("web:3", "web:2", "web:3", "web:2"):  # and back, twice
+        cluster.apply(AddServices(services=(a_service(image=image),)))
+        ends.append(cluster.end_of_rollout(succeeded=True))
+    assert isinstance(cluster.apply(ends[1]), Rejected)
+    assert cluster.state.services["web"].is_changing
+
+
 def test_what_is_removed_in_the_middle_of_a_rollout_comes_back_as_a_new_service() -> None:
     cluster = begun()
     cluster.apply(Restart(name="web"))
-    target = cluster.state.services["web"].revision
+    end = cluster.end_of_rollout(succeeded=False)
     cluster.apply(RemoveService(name="web"))
-    end = EndRollout(name="web", target=target, succeeded=False)
     assert isinstance(cluster.apply(end), Missing)
     cluster.apply(AddServices(services=(a_service(),)))
     assert isinstance(cluster.apply(end), Rejected)
