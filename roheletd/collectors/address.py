@@ -16,6 +16,9 @@ _INTERFACES = Path("/sys/class/net")
 class OwnAddress:
     """`host` is where others reach this machine: as configured, else as it is found.
 
+    That is the address of the default route, else the first of an interface that is up; "" for
+    none. A machine that has several is told by `node.address` which one it is.
+
     A network may come long after the daemon, as after a power cut, and what it gives may change.
     One that was on the way out holds for as long as the machine has it; nothing less takes its
     place, for without a cable there are addresses that lead nowhere.
@@ -42,14 +45,6 @@ class OwnAddress:
             return False
         self.host = found
         return True
-
-
-def own_address() -> str:
-    """That of the default route, else the first of an interface that is up; "" for none.
-
-    A machine that has several is told by `node.address` which one it is.
-    """
-    return _on_default_route() or _first_address()
 
 
 def _on_default_route() -> str:
