@@ -190,12 +190,16 @@ def pieces_of_events(events: Iterable[Event], last: Bookmark) -> list[Happened]:
 
 def cost_of_line(line: LogLine) -> int:
     """About how many bytes it takes on its way."""
-    return len(line.text) + len(line.at) + 8
+    return _bytes(line.text, line.at) + 8
 
 
 def cost_of_event(event: Event) -> int:
     """About how many bytes it takes on its way, with the names of its fields."""
-    return len(event.node) + len(event.kind) + len(event.subject) + len(event.reason) + 64
+    return _bytes(event.node, event.kind, event.subject, event.reason) + 64
+
+
+def _bytes(*texts: str) -> int:
+    return sum(len(text.encode()) for text in texts)
 
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ See `cluster.flow` for what travels. Nothing runs here as long as nobody asks.
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import msgspec
 
@@ -81,8 +81,9 @@ class Streams:
                 yield ours
             finally:
                 serving.cancel()
-                with suppress(asyncio.CancelledError):
-                    await serving
+                await asyncio.wait((serving,))
+                if not serving.cancelled():
+                    serving.result()
             return
         session = await self._open(node)
         tending = asyncio.create_task(session.tend())
