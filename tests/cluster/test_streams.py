@@ -1,6 +1,6 @@
 """What travels between a reader and the node of an instance, cut into pieces."""
 
-from roheletd.cluster.flow import WINDOW_BYTES
+from roheletd.cluster.flow import Outgoing
 from roheletd.cluster.streams import LINE_CHARS_MAX, LogLine, encode, pieces_of
 
 
@@ -9,4 +9,4 @@ def test_each_piece_of_the_longest_lines_fits_the_window_whatever_they_are_writt
     lines = tuple(LogLine(letter * (LINE_CHARS_MAX - 20)) for letter in letters for _ in range(2))
     pieces = pieces_of(lines)
     assert [line for piece in pieces for line in piece.lines] == list(lines)
-    assert max(len(encode(piece)) for piece in pieces) < WINDOW_BYTES
+    assert all(Outgoing().fits(len(encode(piece))) for piece in pieces)
