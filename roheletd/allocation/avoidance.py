@@ -8,7 +8,7 @@ mistakes of the last one, and each node can tell why something is not where it m
 from collections.abc import Iterator, Sequence
 
 from roheletd.allocation.failing import failing, remember_failures
-from roheletd.cluster.reports import reports
+from roheletd.cluster.reports import refused_draws, reports
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.image import short_name
@@ -66,18 +66,11 @@ def _remember_ports(
         soft.refused_ports[node] = {port: at_s for port, at_s in known.items() if at_s > now_s}
     displaced = set()
     for at, use in reports(soft, state, nodes):
-        if use.refused_ports and (ports := _chosen(state, at).intersection(use.refused_ports)):
+        if ports := refused_draws(state.edition_of(at).service, at, use):
             displaced.add(at.instance)
             remembered = soft.refused_ports.setdefault(at.node, {})
             remembered.update(dict.fromkeys(ports, now_s + AVOID_PORT_S))
     return frozenset(displaced)
-
-
-def _chosen(state: ClusterState, at: Placement) -> set[int]:
-    """Without those that the service itself requires: no other one would do."""
-    wanted = state.edition_of(at).service.ports
-    required = {port.host_port for port in wanted if port.host_port and port.required}
-    return {binding.host_port for binding in at.ports} - required
 
 
 def _remember_images(

@@ -48,9 +48,13 @@ def backoff_s(failures: int) -> float:
 
 
 def started(history: History, check: HealthCheck | None, now_s: float) -> History:
-    """`history` after the engine has said that a run began, however short that run may be."""
+    """`history` after the engine has said that a run began, however short that run may be.
+
+    That something else had a port until now says nothing against the instance.
+    """
+    record = replace(history, failures=0, last_failure="") if history.refused_ports else history
     return replace(
-        history,
+        record,
         running=True,
         ailing=False,
         checkup=begun(check, now_s),

@@ -274,7 +274,7 @@ def _ports_of_leaving(
     return frozenset(
         port
         for container in actual
-        if container.state == "running"
+        if container.state != "exited"  # one that was only created may be on its way to run
         and ((spec := desired.get(container.instance)) is None or spec.digest != container.digest)
         for port in container.host_ports
     )

@@ -17,7 +17,7 @@ from roheletd.cluster.commands import EndRollout
 from roheletd.cluster.definition import Definition
 from roheletd.cluster.dependencies import unmet
 from roheletd.cluster.homes import is_bound
-from roheletd.cluster.reports import report_of
+from roheletd.cluster.reports import refused_draws, report_of
 from roheletd.cluster.soft import SoftState
 from roheletd.cluster.state import ClusterState
 from roheletd.instance_use import InstanceUse
@@ -120,7 +120,13 @@ def standing(state: ClusterState, soft: SoftState, known: Definition) -> Standin
     placed = state.placements_of(service.name)
     new = [at for at in placed if at.revision == known.revision]
     reports = {at.instance: report_of(soft, at) for at in new}
-    failed = {name: use for name, use in reports.items() if use is not None and use.failures}
+    failed = {
+        at.instance: use
+        for at in new
+        if (use := reports[at.instance]) is not None
+        # Where a port that was drawn is taken, another one is drawn.
+        and (use.failures and not refused_draws(service, at, use))
+    }
     proven = [is_settled(service, use) for use in reports.values()]
     healthy = [use is not None and use.health == "healthy" for use in reports.values()]
     trouble = next(

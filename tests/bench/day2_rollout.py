@@ -147,8 +147,18 @@ def ours(site: Site, **more: Any) -> tuple[float, dict[str, Any]]:
         begun_s = time.monotonic()
         _define(first, web(_IMAGES[1], **more))
         site.until(lambda: _rollout(first)["state"] == "completed", within_s=_DONE_S)
+        site.until(lambda: not any(map(_old_ones, site.hosts)), within_s=_DONE_S)
         seconds = time.monotonic() - begun_s
     return seconds, requests.found
+
+
+def _old_ones(host: Host) -> list[str]:
+    """Containers of the old image that run: Swarm's rollout is over without them, too."""
+    return [
+        it["Id"]
+        for it in request(_socket(host), "GET", "/containers/json")
+        if it["Image"] == _IMAGES[0]
+    ]
 
 
 def crash(site: Site, number: int) -> tuple[float, float, int]:

@@ -10,7 +10,7 @@ from roheletd.cluster.commands import AddServices, Drain, EndRollout, Place, Res
 from roheletd.cluster.rollout import Watch, holdup, turn_of, unready
 from roheletd.cluster.soft import BrokerLink, EngineLink, SoftState
 from roheletd.instance_use import InstanceUse
-from roheletd.model import Placement, Service
+from roheletd.model import Placement, Port, PortBinding, Service
 from roheletd.upkeep import Dependency, HealthCheck, TcpCheck, UpdatePolicy, Volume
 from tests.builders import Driver, a_node, a_service, with_services
 
@@ -37,9 +37,11 @@ class Site:
     def revision(self) -> int:
         return self.cluster.state.services["web"].revision
 
-    def place(self, *slots: int) -> None:
+    def place(self, *slots: int, host_port: int = 0) -> None:
         """With the edition of now."""
-        self.cluster.apply(Place(placements=tuple(self._at(slot) for slot in slots)))
+        ports = (PortBinding(container_port=80, host_port=host_port),) if host_port else ()
+        placed = (replace(self._at(slot), ports=ports) for slot in slots)
+        self.cluster.apply(Place(placements=tuple(placed)))
 
     def _at(self, slot: int) -> Placement:
         node = NODES[slot - 1]
@@ -107,6 +109,22 @@ def test_what_finds_no_place_is_no_fault_of_the_edition_of_all_others() -> None:
     assert succeeded(site.end(0.0, {"web": "no node of 3 fits"}))
     assert site.end(0.0) is None, "the leader has not tried yet"
     assert succeeded(site.end(300.0))
+
+
+@pytest.mark.parametrize("required", [0, 8080])
+def test_a_port_that_something_else_has_is_a_fault_only_where_no_other_would_do(
+    required: int,
+) -> None:
+    site = Site()
+    site.define(ports=(Port(container_port=80, host_port=required),))
+    site.place(1, host_port=8080)
+    refused = {"state": "waiting", "failures": 1, "refused_ports": (8080,)}
+    site.report(n1={**SICK, **refused, "last_failure": "port 8080 of this node is in use"})
+    end = site.end(0.0)
+    if required:
+        assert given_up(end) == "web.1 on n1: port 8080 of this node is in use"
+    else:
+        assert end is None, "the leader draws another one"
 
 
 def test_more_are_wanted_in_the_middle_than_there_is_room_for() -> None:

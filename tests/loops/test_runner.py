@@ -316,6 +316,7 @@ async def test_ports_that_another_program_holds_are_reported_until_the_instance_
         await asyncio.sleep(2)
         assert stage.use().refused_ports == ()
         assert stage.states() == {"web.1": "running"}
+        assert (stage.use().failures, stage.use().last_failure) == (0, "")
 
 
 @in_virtual_time
