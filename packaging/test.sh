@@ -101,19 +101,30 @@ check() {
     say "   ($(($(date +%s) - began)) s)"
 }
 
-# What needs engines, brokers and networks of its own waits most of the time, and the rest computes:
-# beside each other they take little longer than the longer one. Told one after the other.
-real='binary or docker or podman or mosquitto or systemd or root'
-both_halves() {
-    computing=$(mktemp)
-    "$venv/bin/python" -m pytest -p no:cacheprovider -m "not ($real)" >"$computing" 2>&1 &
+# What needs engines, brokers and networks of its own waits most of the time, and the rest computes.
+# Two go on beside each other, and so take little longer than the longer one; told one by one.
+engines='docker or podman'
+others='binary or mosquitto or systemd or root'
+tests() {
+    "$venv/bin/python" -m pytest -p no:cacheprovider -m "$1" 2>&1
+}
+beside() {
+    result=0
+    for which in "($others) and not ($engines)" "not ($engines or $others)"; do
+        say "== and beside it: tests $which"
+        tests "$which" || result=1
+    done
+    return "$result"
+}
+all_tests() {
+    told=$(mktemp)
+    beside >"$told" 2>&1 &
     other=$!
-    check "$venv/bin/python" -m pytest -p no:cacheprovider -m "$real"
-    say "== and beside it: pytest -m 'not ($real)'"
+    check tests "$engines"
     wait "$other" || failed="$failed
-  pytest -m 'not ($real)'"
-    cat "$computing"
-    rm -f "$computing"
+  the tests without engines"
+    cat "$told"
+    rm -f "$told"
 }
 
 # In a plain chroot "/" is no mount point, and container engines want it to be one. Everything goes
@@ -149,7 +160,7 @@ check "$venv/bin/python" -m mypy
 if [ $# -gt 0 ]; then
     check "$venv/bin/python" -m pytest "$@"
 else
-    both_halves
+    all_tests
 fi
 
 [ -z "$failed" ] || die "failed:$failed"
