@@ -73,6 +73,8 @@ _STATES: dict[str, Literal["created", "running", "exited"]] = {
     "stopping": "running",
 }
 
+_NO_CONTAINERD = "containerd does not answer: sudo systemctl restart containerd"
+
 # Words in an engine's message -> what to tell a person, and whether trying again can help.
 _EXPLANATIONS: tuple[tuple[str, str, bool], ...] = (
     ("invalid reference format", "the image name is not valid", False),
@@ -85,11 +87,9 @@ _EXPLANATIONS: tuple[tuple[str, str, bool], ...] = (
         "the engine cannot pass GPUs to containers: install the NVIDIA container toolkit",
         True,
     ),
-    (
-        "containerd.sock: connect:",
-        "containerd does not answer: sudo systemctl restart containerd",
-        True,
-    ),
+    ("containerd.sock: connect:", _NO_CONTAINERD, True),
+    ("connection closed: unavailable", _NO_CONTAINERD, True),
+    ("transport is closing: unavailable", _NO_CONTAINERD, True),
     ("nvidia-container-cli: device error", "the GPU is not there now: see nvidia-smi -L", True),
     ("no space left on device", "the disk is full", True),
     ("already allocated", "a host port of it is in use by another program", True),

@@ -86,6 +86,18 @@ def test_taken_ports_are_read_from_the_message(message: str, expected: str):
     assert (str(PortTaken(found)) if found else "") == expected
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "connection error: dial unix /run/containerd/containerd.sock: connect: no such file",
+        "connection closed: unavailable",
+        "transport is closing: unavailable",
+    ],
+)
+def test_whatever_docker_says_of_a_containerd_that_is_gone_the_remedy_is_named(message: str):
+    assert "sudo systemctl restart containerd" in str(Refusal(500, message))
+
+
 def test_refusal_keeps_what_the_engine_said():
     refusal = Refusal(500, "pull: lookup hub.example: no such host\n", of_pull=True)
     assert str(refusal) == "registry unreachable (pull: lookup hub.example: no such host)"
