@@ -176,10 +176,12 @@ def _named(many: str, one: str, instances: Mapping[str, str], style: Style) -> l
 
 
 def _refused(refused: Value, style: Style) -> list[str]:
-    missing = refused["missing"]
+    missing, service, reason = refused["missing"], refused["service"], refused["reason"]
+    who = f"{missing} {plural(missing, 'instance', 'instances')} of {service}"
     text = (
-        f"{missing} {plural(missing, 'instance', 'instances')} of {refused['service']} would have "
-        f"to wait: {refused['reason']}."
+        f"{who} would have to wait: {reason}."
+        if missing
+        else f"{service} would run on as it is, for a new instance finds no place: {reason}."
     )
     lines = [style.paint(line, "yellow") for line in wrapped(clean(text), style.width)]
     if said := refused["verdicts"]:

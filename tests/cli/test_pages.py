@@ -106,6 +106,14 @@ def test_why_tells_what_waits_where_it_is_for_want_of_another_place(
     assert (f"Not all of it is where it should be: {told}." in text) == said
 
 
+def test_a_change_that_finds_no_place_leaves_what_runs_and_says_so() -> None:
+    stuck = structs.replace(samples.FORECAST.refused[0], missing=0, reason="no node has an engine")
+    forecast = structs.replace(samples.FORECAST, refused=(stuck,))
+    plain = msgspec.to_builtins(structs.replace(samples.WHAT_IF, forecast=forecast), str_keys=True)
+    told = "detector would run on as it is, for a new instance finds no place: no node has an engine."
+    assert told in planning_page.what_if(plain, Style(width=0))
+
+
 def test_an_empty_cluster_says_so_in_words() -> None:
     assert pages.nodes({"nodes": []}, WIDE)[-1] == "no node is registered yet"
     assert pages.instances({"instances": []}, WIDE)[-1] == "no instance is placed"
