@@ -110,7 +110,9 @@ def test_a_change_that_finds_no_place_leaves_what_runs_and_says_so() -> None:
     stuck = structs.replace(samples.FORECAST.refused[0], missing=0, reason="no node has an engine")
     forecast = structs.replace(samples.FORECAST, refused=(stuck,))
     plain = msgspec.to_builtins(structs.replace(samples.WHAT_IF, forecast=forecast), str_keys=True)
-    told = "detector would run on as it is, for a new instance finds no place: no node has an engine."
+    told = (
+        "detector would run on as it is, for a new instance finds no place: no node has an engine."
+    )
     assert told in planning_page.what_if(plain, Style(width=0))
 
 
