@@ -6,6 +6,7 @@ node is then read for itself, and one that was lost goes on from where it was re
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -22,8 +23,8 @@ from roheletd.cluster.state import ClusterState
 from roheletd.cluster.streams import Happened, Lines
 from roheletd.errors import Refused, RoheletError, Unavailable
 from roheletd.loops.event_streams import hear_events
+from roheletd.loops.following import Following, Sources
 from roheletd.loops.streams import Streams
-from roheletd.loops.waiting import first_of
 
 AT_ONCE_MAX = 16
 """How many nodes are asked at the same time."""
@@ -38,12 +39,11 @@ class EventReader:
         self._node = node
         self._streams = streams
         self._state = state
-        self._news: set[asyncio.Event] = set()
+        self._following = Following()
 
     def wake(self) -> None:
         """The agreed state has changed."""
-        for event in self._news:
-            event.set()
+        self._following.wake()
 
     def nodes(self) -> frozenset[str]:
         """Those that have events: each runs a daemon."""
@@ -104,28 +104,18 @@ class EventReader:
     async def _follow(
         self, asked: EventQuery, bookmarks: Mapping[str, Bookmark], emit: EmitEvents
     ) -> None:
-        """A task for each node that is wanted; a node that joins begins another."""
-        news, running = asyncio.Event(), dict[str, asyncio.Task[None]]()
-        self._news.add(news)
-        try:
-            while True:
-                news.clear()
-                wanted = self._wanted(asked)
-                if gone := wanted - self.nodes():
-                    raise Refused(f"node {next(iter(gone))} was removed")
-                for node in running.keys() - wanted:
-                    running.pop(node).cancel()
-                for node in wanted - running.keys():
-                    begin = bookmarks.get(node, Bookmark())
-                    running[node] = asyncio.create_task(
-                        self._again(node, asked, begin, emit), name=f"events of {node}"
-                    )
-                await first_of(news, running.values())
-        finally:
-            self._news.discard(news)
-            for task in running.values():
-                task.cancel()
-            await asyncio.gather(*running.values(), return_exceptions=True)
+        def wanted() -> Sources:
+            nodes = self._wanted(asked)
+            if gone := nodes - self.nodes():
+                raise Refused(f"node {next(iter(gone))} was removed")
+            return {
+                f"events of {node}": partial(
+                    self._again, node, asked, bookmarks.get(node, Bookmark()), emit
+                )
+                for node in nodes
+            }
+
+        await self._following.follow(wanted)
 
     async def _again(
         self, node: str, asked: EventQuery, bookmark: Bookmark, emit: EmitEvents

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 from roheletd.api.collaborators import Conversation, Emit
 from roheletd.cluster.state import ClusterState
@@ -15,8 +16,8 @@ from roheletd.cluster.streams import (
     Wanted,
 )
 from roheletd.errors import Refused, RoheletError, Unavailable
+from roheletd.loops.following import Following, Sources
 from roheletd.loops.streams import Streams
-from roheletd.loops.waiting import first_of
 from roheletd.model import Placement
 
 AGAIN_S = 2.0
@@ -28,12 +29,11 @@ class LogReader:
     def __init__(self, *, streams: Streams, state: ClusterState) -> None:
         self._streams = streams
         self._state = state
-        self._news: set[asyncio.Event] = set()
+        self._following = Following()
 
     def wake(self) -> None:
         """The agreed state has changed."""
-        for event in self._news:
-            event.set()
+        self._following.wake()
 
     def talk(self, node: str, wanted: Wanted) -> AbstractAsyncContextManager[Conversation]:
         return self._streams.talk(node, wanted)
@@ -64,29 +64,17 @@ class LogReader:
         ]
 
     async def _follow(self, asked: LogQuery, emit: Emit) -> None:
-        """A task for each placement that is wanted; a placement that is new begins another."""
-        news, running = asyncio.Event(), dict[tuple[str, str], asyncio.Task[None]]()
-        self._news.add(news)
-        try:
-            while True:
-                news.clear()
-                wanted = {(at.instance, at.node): at for at in self._wanted(asked)}
-                for key in running.keys() - wanted.keys():
-                    running.pop(key).cancel()
-                for key in wanted.keys() - running.keys():
-                    running[key] = asyncio.create_task(
-                        self._again(wanted[key], asked, emit), name=f"log of {key[0]}"
-                    )
-                if asked.service not in self._state.services:
-                    raise Refused(f"{asked.service} was removed")
-                if asked.instance and self._state.placements.get(asked.instance) is None:
-                    raise Refused(f"{asked.instance} is not wanted any more")
-                await first_of(news, running.values())
-        finally:
-            self._news.discard(news)
-            for task in running.values():
-                task.cancel()
-            await asyncio.gather(*running.values(), return_exceptions=True)
+        def wanted() -> Sources:
+            if asked.service not in self._state.services:
+                raise Refused(f"{asked.service} was removed")
+            if asked.instance and self._state.placements.get(asked.instance) is None:
+                raise Refused(f"{asked.instance} is not wanted any more")
+            return {
+                f"log of {at.instance} on {at.node}": partial(self._again, at, asked, emit)
+                for at in self._wanted(asked)
+            }
+
+        await self._following.follow(wanted)
 
     async def _again(self, at: Placement, asked: LogQuery, emit: Emit) -> None:
         """One instance; of a service, others are worth reading while this one cannot be."""
